@@ -1,0 +1,233 @@
+//! `service-catalog.yaml`: what runs, who answers for it, and which paths lead to it.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{OwnerId, ServiceId, TierId};
+use crate::units::Span;
+
+/// The whole of `service-catalog.yaml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CatalogFile {
+    /// The teams. When this is written down, every service's owner must be in it.
+    pub owners: BTreeMap<OwnerId, Owner>,
+    /// The services. Absent: `gateway`, `ingest` and `docs-api`.
+    pub services: BTreeMap<ServiceId, Service>,
+}
+
+/// A team that answers for services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Owner {
+    /// Where to call the team, such as `#oncall-core`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oncall: Option<String>,
+    /// How to write to the team.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
+/// A deployable service. Those named `gateway`, `ingest` and `docs-api` are Royalcrown's own unless
+/// they give a `command`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// How important the service is.
+    pub tier: TierId,
+    /// The team that answers for it.
+    pub owner: OwnerId,
+    /// Where to call that team, such as `#oncall-core`. Default: the owner's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oncall: Option<String>,
+    /// The program and its arguments, for a service of your own. It must listen on `127.0.0.1:$PORT`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Environment variables for `command`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// The port for `command`. Absent: a free one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
+    /// The path that answers 2xx when the service can serve. Default: `/ready` for Royalcrown's own,
+    /// an open port for a `command`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^/"))]
+    pub ready: Option<String>,
+    /// Services that must be ready before this one starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<ServiceId>,
+    /// Paths that the gateway sends to this service. Royalcrown's own services have theirs built in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    /// How long the service may take to finish its work when it is stopped.
+    #[serde(default = "Service::default_drain")]
+    pub drain: Span,
+}
+
+/// A path of the public address that leads to a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// A path prefix at segment borders: `/docs` matches `/docs` and `/docs/7`, not `/docs2`.
+    #[schemars(regex(pattern = "^/"))]
+    pub path: String,
+    /// HTTP methods. Absent: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<Method>,
+    /// Longest time for this route; never longer than the tenant's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// Whether the route is open without an API key. Such requests share one bounded limit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub public: bool,
+}
+
+/// An HTTP method that a route can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Patch,
+    Delete,
+    Options,
+}
+
+impl Method {
+    /// The method's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+        }
+    }
+}
+
+/// Royalcrown's own services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Builtin {
+    Gateway,
+    Ingest,
+    DocsApi,
+}
+
+impl Builtin {
+    /// All of them, in the order in which they start.
+    pub const ALL: [Self; 3] = [Self::DocsApi, Self::Ingest, Self::Gateway];
+
+    /// The name in the catalog and on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Ingest => "ingest",
+            Self::DocsApi => "docs-api",
+        }
+    }
+
+    /// The service's id.
+    #[must_use]
+    pub fn id(self) -> ServiceId {
+        ServiceId::new(self.name()).expect("the built-in names follow the grammar")
+    }
+
+    /// The built-in service of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|builtin| builtin.name() == name)
+    }
+
+    /// The routes that lead to it.
+    #[must_use]
+    pub fn routes(self) -> Vec<Route> {
+        let route = |path: &str, methods: &[Method]| Route {
+            path: path.to_owned(),
+            methods: methods.to_vec(),
+            timeout: None,
+            public: false,
+        };
+        match self {
+            Self::Gateway => Vec::new(),
+            Self::Ingest => {
+                vec![
+                    route("/ingest", &[Method::Get, Method::Post]),
+                    route("/docs", &[Method::Delete]),
+                ]
+            }
+            Self::DocsApi => {
+                let read = [Method::Get, Method::Head];
+                vec![route("/docs", &read), route("/search", &read)]
+            }
+        }
+    }
+}
+
+impl Service {
+    /// Longest time a stopped service gets to finish its work, when the catalog says nothing.
+    #[must_use]
+    pub fn default_drain() -> Span {
+        Span::from_millis(10_000)
+    }
+
+    /// The built-in service that this entry runs: its name is one of ours and it gives no command.
+    #[must_use]
+    pub fn builtin(&self, id: &ServiceId) -> Option<Builtin> {
+        if self.command.is_empty() {
+            Builtin::from_name(id.as_str())
+        } else {
+            None
+        }
+    }
+
+    /// The routes that lead to the service: its own, else the built-in ones.
+    #[must_use]
+    pub fn effective_routes(&self, id: &ServiceId) -> Vec<Route> {
+        match self.builtin(id) {
+            Some(builtin) if self.routes.is_empty() => builtin.routes(),
+            _ => self.routes.clone(),
+        }
+    }
+}
+
+impl Default for CatalogFile {
+    fn default() -> Self {
+        let services = [
+            (Builtin::Gateway, "gold"),
+            (Builtin::Ingest, "silver"),
+            (Builtin::DocsApi, "gold"),
+        ]
+        .into_iter()
+        .map(|(builtin, tier)| {
+            let service = Service {
+                tier: TierId::new(tier).expect("the built-in names follow the grammar"),
+                owner: OwnerId::new("platform").expect("the built-in names follow the grammar"),
+                oncall: None,
+                command: Vec::new(),
+                env: BTreeMap::new(),
+                port: None,
+                ready: None,
+                needs: Vec::new(),
+                routes: Vec::new(),
+                drain: Service::default_drain(),
+            };
+            (builtin.id(), service)
+        })
+        .collect();
+        Self {
+            owners: BTreeMap::new(),
+            services,
+        }
+    }
+}

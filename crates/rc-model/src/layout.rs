@@ -1,0 +1,86 @@
+//! Where a project keeps what it needs while it runs: the `.royalcrown/` folder.
+//!
+//! Pure arithmetic on paths; nothing here touches the disk.
+
+use std::path::{Path, PathBuf};
+
+use crate::id::ServiceId;
+
+/// The folder's name inside the project.
+pub const STATE_DIR: &str = ".royalcrown";
+
+/// Paths of one project's state. Safe to delete when nothing runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    project: PathBuf,
+}
+
+impl Layout {
+    /// The layout of the project in `project` (an absolute path).
+    #[must_use]
+    pub fn new(project: &Path) -> Self {
+        Self {
+            project: project.to_owned(),
+        }
+    }
+
+    /// The project's folder, where the user's files are.
+    #[must_use]
+    pub fn project(&self) -> &Path {
+        &self.project
+    }
+
+    /// `.royalcrown/`
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.project.join(STATE_DIR)
+    }
+
+    /// The lock that says a supervisor runs.
+    #[must_use]
+    pub fn lock_file(&self) -> PathBuf {
+        self.state().join("lock")
+    }
+
+    /// Databases of `service`; only that service writes there.
+    #[must_use]
+    pub fn data(&self, service: &ServiceId) -> PathBuf {
+        self.state().join("data").join(service.as_str())
+    }
+
+    /// The log of `service`.
+    #[must_use]
+    pub fn log_file(&self, service: &ServiceId) -> PathBuf {
+        self.state().join("logs").join(format!("{service}.log"))
+    }
+
+    /// The supervisor's own log when it runs detached.
+    #[must_use]
+    pub fn supervisor_log(&self) -> PathBuf {
+        self.state().join("logs").join("rc-up.log")
+    }
+
+    /// Unix sockets and the endpoint table; mode 0700.
+    #[must_use]
+    pub fn run(&self) -> PathBuf {
+        self.state().join("run")
+    }
+
+    /// The Unix socket that `service` listens on.
+    #[must_use]
+    pub fn socket(&self, service: &ServiceId) -> PathBuf {
+        self.run().join(format!("{service}.sock"))
+    }
+
+    /// The supervisor's control socket.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        self.run().join("rc-up.sock")
+    }
+
+    /// Which service answers where, written by the supervisor and read by the gateway.
+    #[must_use]
+    pub fn endpoints_file(&self) -> PathBuf {
+        self.run().join("endpoints.json")
+    }
+}

@@ -1,0 +1,26 @@
+//! The nouns of Royalcrown: typed ids, units, tenants, tiers, services, and the files that users write.
+//!
+//! It refuses to know about async, the network, the command line and process state. It reads text that
+//! the caller hands in (with source spans) and gives back values or diagnostics.
+//!
+//! Read first: [`id`] (names that cannot be swapped), [`units`] (rates, sizes, durations),
+//! [`problem::Problem`] (what an error looks like on the wire).
+
+pub mod catalog;
+pub mod clock;
+pub mod digest;
+pub mod id;
+pub mod layout;
+pub mod problem;
+pub mod project;
+pub mod tenants;
+pub mod trace;
+pub mod units;
+
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use digest::Digest;
+pub use id::{DocId, KeyId, OwnerId, RegionId, ServiceId, TenantId, TierId};
+pub use layout::Layout;
+pub use problem::Problem;
+pub use trace::TraceContext;
+pub use units::{ByteSize, Rate, Span};

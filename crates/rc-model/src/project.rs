@@ -1,0 +1,121 @@
+//! `royalcrown.yaml`: where the platform listens, where it stores, and how it speaks.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::id::RegionId;
+
+/// The whole of `royalcrown.yaml`. Absent: everything embedded, on `127.0.0.1:8080`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProjectFile {
+    /// The platform's name in logs and pages. Default: the folder's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The region this installation runs in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<RegionId>,
+    /// Where documents, events and keys are kept.
+    pub store: StoreSection,
+    /// The public door.
+    pub gateway: GatewaySection,
+    /// Logs of every process.
+    pub logs: LogsSection,
+}
+
+/// Where the platform stores.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreSection {
+    /// `sqlite:` for files under `.royalcrown/data` (the default), or `postgres://user:password@host:port/db`.
+    /// A password is better given in the environment as `RC_STORE_URL`, which wins over this value.
+    #[schemars(regex(pattern = "^(sqlite:$|postgres(ql)?://)"))]
+    pub url: String,
+}
+
+impl Default for StoreSection {
+    fn default() -> Self {
+        Self {
+            url: "sqlite:".to_owned(),
+        }
+    }
+}
+
+/// The public door.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewaySection {
+    /// The address to listen on. Absent: `127.0.0.1:8080`, or a free port when that one is taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<std::net::SocketAddr>,
+    /// Certificate and key files (PEM). Absent: plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSection>,
+    /// Worker threads. Absent: one a core.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub workers: Option<usize>,
+    /// Which rate limit fields answers carry.
+    pub ratelimit_headers: RateLimitHeaders,
+}
+
+/// Certificate and key, both PEM; paths are relative to the project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSection {
+    /// The certificate chain, the server's own first.
+    pub certificate: String,
+    /// The private key (PKCS #8, PKCS #1 or SEC1).
+    pub key: String,
+}
+
+/// Which rate limit fields answers carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum RateLimitHeaders {
+    /// `RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11.
+    #[default]
+    #[serde(rename = "draft-11")]
+    Draft11,
+    /// `X-RateLimit-Limit`, `-Remaining`, `-Reset`.
+    Legacy,
+    /// Both families.
+    Both,
+    /// None; `Retry-After` is still sent.
+    Off,
+}
+
+/// How processes log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogsSection {
+    /// The least important level that is written.
+    pub level: LogLevel,
+    /// Which requests get a line.
+    pub access: AccessLog,
+}
+
+/// Importance of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Which requests get a line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessLog {
+    /// Every request.
+    #[default]
+    All,
+    /// Requests answered with 5xx, and rejected ones.
+    Errors,
+    /// None.
+    Off,
+}

@@ -1,0 +1,194 @@
+//! `tenants.yaml`: tiers with their limits, and the tenants in them.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{RegionId, TenantId, TierId};
+use crate::units::{ByteSize, Rate, Span};
+
+/// The whole of `tenants.yaml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TenantsFile {
+    /// Classes of service. `gold`, `silver` and `bronze` exist without being written down.
+    pub tiers: BTreeMap<TierId, Tier>,
+    /// The tenants. Absent: the two demo tenants `acme` (gold) and `globex` (silver).
+    pub tenants: BTreeMap<TenantId, Tenant>,
+}
+
+/// What every tenant of one class gets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tier {
+    /// Share of a contended resource relative to other tiers, 1 to 100.
+    #[serde(default = "Tier::default_weight")]
+    #[schemars(range(min = 1, max = 100))]
+    pub weight: u32,
+    /// How many requests a tenant may send.
+    pub rps: RateLimit,
+    /// Longest time a request may take in the whole platform.
+    #[serde(default = "Tier::default_timeout")]
+    pub timeout: Span,
+    /// Largest request body.
+    #[serde(default = "Tier::default_body_max")]
+    pub body_max: ByteSize,
+}
+
+/// A rate with a burst allowance, enforced by GCRA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// Sustained rate; a bare number is per second.
+    pub rate: Rate,
+    /// Requests that may come at once on top of an even spacing. Default: one second's worth, at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub burst: Option<u64>,
+}
+
+impl RateLimit {
+    /// The burst that applies.
+    #[must_use]
+    pub fn burst(&self) -> u64 {
+        self.burst
+            .unwrap_or_else(|| (self.rate.count() / self.rate.period().as_secs().max(1)).max(1))
+    }
+}
+
+/// A customer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tenant {
+    /// The tenant's class of service.
+    pub tier: TierId,
+    /// A tenant for trying things: `rc up` makes a key for it, and `rc ingest` and `rc search` act as the
+    /// first one when told nothing else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub demo: bool,
+    /// A rate of its own, instead of its tier's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rps: Option<RateLimit>,
+    /// A time limit of its own, instead of its tier's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// A body limit of its own, instead of its tier's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_max: Option<ByteSize>,
+    /// Regions in which the tenant's data may live. Absent: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub residency: Vec<RegionId>,
+}
+
+impl Tier {
+    fn default_weight() -> u32 {
+        1
+    }
+
+    fn default_timeout() -> Span {
+        Span::from_millis(30_000)
+    }
+
+    fn default_body_max() -> ByteSize {
+        ByteSize::new(8 << 20)
+    }
+}
+
+impl TenantsFile {
+    /// The tiers that exist without being written down.
+    #[must_use]
+    pub fn builtin_tiers() -> BTreeMap<TierId, Tier> {
+        [("gold", 8, 2_000), ("silver", 4, 500), ("bronze", 1, 100)]
+            .into_iter()
+            .map(|(name, weight, rate)| {
+                let id = TierId::new(name).expect("the built-in names follow the grammar");
+                let rps = RateLimit {
+                    rate: Rate::per_second(rate),
+                    burst: Some(rate * 2),
+                };
+                let (timeout, body_max) = (Tier::default_timeout(), Tier::default_body_max());
+                (
+                    id,
+                    Tier {
+                        weight,
+                        rps,
+                        timeout,
+                        body_max,
+                    },
+                )
+            })
+            .collect()
+    }
+
+    fn demo_tenants() -> BTreeMap<TenantId, Tenant> {
+        [("acme", "gold"), ("globex", "silver")]
+            .into_iter()
+            .map(|(tenant, tier)| {
+                let tier = TierId::new(tier).expect("the built-in names follow the grammar");
+                let tenant = TenantId::new(tenant).expect("the built-in names follow the grammar");
+                (
+                    tenant,
+                    Tenant {
+                        tier,
+                        demo: true,
+                        rps: None,
+                        timeout: None,
+                        body_max: None,
+                        residency: Vec::new(),
+                    },
+                )
+            })
+            .collect()
+    }
+
+    /// The tier `id`: the file's own, else the built-in one.
+    #[must_use]
+    pub fn tier(&self, id: &TierId) -> Option<Tier> {
+        self.tiers
+            .get(id)
+            .cloned()
+            .or_else(|| Self::builtin_tiers().remove(id))
+    }
+
+    /// The limits that apply to `tenant`, its own over its tier's. `None` for an unknown tenant or tier.
+    #[must_use]
+    pub fn effective(&self, tenant: &TenantId) -> Option<EffectiveLimits> {
+        let tenant = self.tenants.get(tenant)?;
+        let tier = self.tier(&tenant.tier)?;
+        Some(EffectiveLimits {
+            tier: tenant.tier.clone(),
+            weight: tier.weight,
+            rps: tenant.rps.unwrap_or(tier.rps),
+            timeout: tenant.timeout.unwrap_or(tier.timeout),
+            body_max: tenant.body_max.unwrap_or(tier.body_max),
+        })
+    }
+
+    /// The demo tenants in the order of their names.
+    pub fn demo(&self) -> impl Iterator<Item = &TenantId> {
+        self.tenants
+            .iter()
+            .filter(|(_, tenant)| tenant.demo)
+            .map(|(id, _)| id)
+    }
+}
+
+impl Default for TenantsFile {
+    fn default() -> Self {
+        Self {
+            tiers: BTreeMap::new(),
+            tenants: Self::demo_tenants(),
+        }
+    }
+}
+
+/// The limits of one tenant after its own values have replaced its tier's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EffectiveLimits {
+    pub tier: TierId,
+    pub weight: u32,
+    pub rps: RateLimit,
+    pub timeout: Span,
+    pub body_max: ByteSize,
+}
