@@ -8,6 +8,7 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod code;
 pub mod digest;
 pub mod id;
 pub mod layout;

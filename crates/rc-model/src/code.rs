@@ -1,0 +1,114 @@
+//! Every error code that a person can meet, `RC-<AREA>-<NNN>`, with its title.
+//!
+//! One table an area, sorted. Each code has a page `docs/reference/errors/<CODE>.md` whose first line is
+//! `# <CODE>: <title>`; `rc explain CODE` prints it, and a test fails for a code without a page or a page
+//! without a code. A code is never used again for something else.
+
+/// A stable error code and the short text that goes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code {
+    /// `RC-CFG-001`
+    pub code: &'static str,
+    /// What it stands for, the same every time: lower case, no full stop.
+    pub title: &'static str,
+}
+
+const fn code(code: &'static str, title: &'static str) -> Code {
+    Code { code, title }
+}
+
+/// Files that users write.
+pub const CFG: &[Code] = &[
+    code("RC-CFG-001", "a file cannot be read"),
+    code("RC-CFG-002", "a file is too large, too deep or not text"),
+    code("RC-CFG-003", "broken YAML"),
+    code("RC-CFG-004", "the same key twice"),
+    code("RC-CFG-005", "unknown key"),
+    code("RC-CFG-006", "missing key"),
+    code("RC-CFG-007", "wrong type"),
+    code("RC-CFG-008", "value not allowed"),
+    code("RC-CFG-009", "malformed value"),
+    code("RC-CFG-010", "malformed name"),
+    code("RC-CFG-011", "a name that stands for nothing"),
+    code("RC-CFG-012", "services need each other in a circle"),
+    code("RC-CFG-013", "two services claim the same path"),
+    code("RC-CFG-014", "a service without a command"),
+    code("RC-CFG-015", "two services use the same port"),
+    code("RC-CFG-016", "routes without a gateway"),
+    code("RC-CFG-017", "values that do not fit together"),
+    code("RC-CFG-018", "something written down that has no effect"),
+];
+
+/// Client commands and the command line.
+pub const CLI: &[Code] = &[
+    code("RC-CLI-001", "unknown error code"),
+    code("RC-CLI-002", "unknown schema"),
+];
+
+/// The documents API.
+pub const DOC: &[Code] = &[];
+
+/// Events: outbox, relay, bus, consumers.
+pub const EVT: &[Code] = &[];
+
+/// The gateway.
+pub const GW: &[Code] = &[];
+
+/// Ingest.
+pub const ING: &[Code] = &[];
+
+/// The store.
+pub const STO: &[Code] = &[];
+
+/// The supervisor.
+pub const UP: &[Code] = &[];
+
+/// All areas in alphabetical order.
+pub const AREAS: [&[Code]; 8] = [CFG, CLI, DOC, EVT, GW, ING, STO, UP];
+
+/// Every code, sorted.
+pub fn all() -> impl Iterator<Item = &'static Code> {
+    AREAS.into_iter().flatten()
+}
+
+/// The entry of `text`, in any case: `rc-cfg-001`.
+#[must_use]
+pub fn lookup(text: &str) -> Option<&'static Code> {
+    all().find(|entry| entry.code.eq_ignore_ascii_case(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_sorted_unique_and_well_formed() {
+        let codes: Vec<&str> = all().map(|entry| entry.code).collect();
+        assert!(codes.is_sorted_by(|a, b| a < b), "{codes:?}");
+        for (area, name) in AREAS
+            .iter()
+            .zip(["CFG", "CLI", "DOC", "EVT", "GW", "ING", "STO", "UP"])
+        {
+            for entry in *area {
+                let number = entry.code.strip_prefix(&format!("RC-{name}-"));
+                let number = number.unwrap_or_else(|| panic!("{} is in area {name}", entry.code));
+                assert!(
+                    number.len() == 3 && number.bytes().all(|b| b.is_ascii_digit()),
+                    "{}",
+                    entry.code
+                );
+                assert!(
+                    !entry.title.is_empty() && !entry.title.ends_with('.'),
+                    "{}",
+                    entry.code
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn lookup_ignores_case() {
+        assert_eq!(lookup("rc-cfg-003").map(|entry| entry.code), Some("RC-CFG-003"));
+        assert_eq!(lookup("RC-CFG-999"), None);
+    }
+}
