@@ -1,0 +1,25 @@
+# One line a target: the work is in `cargo xtask`, which says the same with `cargo xtask help`.
+# Arguments go through ARGS: `make up ARGS=--detach`.
+.DEFAULT_GOAL := help
+.PHONY: up test bench lint gen audit help
+
+up: ## build the platform and run it with the embedded default
+	@cargo xtask up $(ARGS)
+
+test: ## install what the tests need, then pass everything CI passes
+	@cargo xtask ci $(ARGS)
+
+bench: ## measure a release build and write docs/benchmarks.md
+	@cargo xtask bench $(ARGS)
+
+lint: ## formatting, clippy, tidy, licences, secrets; no tests
+	@cargo xtask lint $(ARGS)
+
+gen: ## write the generated reference, completions, man pages and OpenAPI files
+	@cargo xtask gen $(ARGS)
+
+audit: ## look every dependency up in the advisory database
+	@cargo xtask audit $(ARGS)
+
+help: ## this table
+	@cargo xtask help
