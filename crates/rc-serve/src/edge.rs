@@ -1,0 +1,239 @@
+//! The HTTP edge of a service on its Unix socket: what every service gets around its own routes.
+//!
+//! Request context and span, RED metrics, an access log line, problem details for every error, a catch
+//! for panics, `/health`, `/ready`, `/metrics`, and a graceful end.
+
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::FutureExt as _;
+use http::{HeaderValue, StatusCode, header};
+use rc_model::Problem;
+use rc_model::clock::monotonic_ns;
+use rc_model::problem::PROBLEM_JSON;
+use rc_model::project::AccessLog;
+use tracing::Instrument as _;
+
+use crate::context::{REQUEST_ID_HEADER, RequestContext};
+use crate::metrics::{Finished, Metrics, OPENMETRICS};
+use crate::readiness::Readiness;
+use crate::tree::Tree;
+use crate::uds;
+
+/// A service's routes and what the edge needs to know about it.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    /// The service's name in metrics and logs.
+    pub service: &'static str,
+    /// Its own routes.
+    pub router: Router,
+    /// What `/ready` answers from.
+    pub readiness: Readiness,
+    /// What `/metrics` renders.
+    pub metrics: Metrics,
+    /// Which requests get a log line.
+    pub access: AccessLog,
+}
+
+/// An error answer: RFC 9457 problem details. The edge adds the trace id.
+#[derive(Debug, Clone)]
+pub struct ApiError(pub Box<Problem>);
+
+impl From<Problem> for ApiError {
+    fn from(problem: Problem) -> Self {
+        Self(Box::new(problem))
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = problem_response(&self.0);
+        response.extensions_mut().insert(Arc::new(*self.0));
+        response
+    }
+}
+
+fn problem_response(problem: &Problem) -> Response {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_vec(problem).expect("a problem has only string keys");
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(secs) = problem.retry_after_secs() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
+    }
+    response
+}
+
+impl Edge {
+    /// The whole router: the service's routes, the operational ones, and the layers around them.
+    pub fn into_router(self) -> Router {
+        let Self {
+            service,
+            router,
+            readiness,
+            metrics,
+            access,
+        } = self;
+        let scrape = metrics.clone();
+        let state = Arc::new(EdgeState {
+            service,
+            metrics,
+            access,
+        });
+        let operational = Router::new()
+            .route(
+                "/health",
+                get(|| async { axum::Json(serde_json::json!({ "state": "alive" })) }),
+            )
+            .route(
+                "/ready",
+                get(move || std::future::ready(ready_response(&readiness))),
+            )
+            .route(
+                "/metrics",
+                get(move || std::future::ready(metrics_response(&scrape))),
+            );
+        router
+            .fallback(|| async { ApiError::from(Problem::new(404, "RC-SRV-001", "no such path")) })
+            .method_not_allowed_fallback(|| async {
+                ApiError::from(Problem::new(
+                    405,
+                    "RC-SRV-002",
+                    "this path does not take that method",
+                ))
+            })
+            .layer(middleware::from_fn_with_state(state, around))
+            .merge(operational)
+    }
+}
+
+/// `/ready` as every process answers it: 200, or 503 that names what is missing.
+#[must_use]
+pub fn ready_response(readiness: &Readiness) -> Response {
+    let report = readiness.report();
+    let status = if report.state == "ready" {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, axum::Json(report)).into_response()
+}
+
+fn metrics_response(metrics: &Metrics) -> Response {
+    ([(header::CONTENT_TYPE, OPENMETRICS)], metrics.render()).into_response()
+}
+
+#[derive(Debug)]
+struct EdgeState {
+    service: &'static str,
+    metrics: Metrics,
+    access: AccessLog,
+}
+
+/// What happens around every request of a service.
+async fn around(State(state): State<Arc<EdgeState>>, mut request: Request, next: Next) -> Response {
+    let began = monotonic_ns();
+    let context = RequestContext::from_headers(request.headers());
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or_else(
+        || Arc::from("unmatched"),
+        |matched| Arc::<str>::from(matched.as_str()),
+    );
+    let trace_id = context.trace.trace_id_hex();
+    let span = tracing::info_span!(
+        "request",
+        request_id = &*context.request_id,
+        trace_id = %trace_id,
+        tenant = context.tenant.as_ref().map(|tenant| tenant.as_str()),
+    );
+    request.extensions_mut().insert(context.clone());
+    let caught = AssertUnwindSafe(next.run(request))
+        .catch_unwind()
+        .instrument(span.clone())
+        .await;
+    let mut response = match caught {
+        Ok(response) => response,
+        Err(panic) => {
+            span.in_scope(|| tracing::error!(panic = panic_text(panic.as_ref()), "a handler panicked"));
+            ApiError::from(Problem::new(500, "RC-SRV-003", "the service has a bug")).into_response()
+        }
+    };
+    if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
+        let mut problem = Arc::unwrap_or_clone(problem);
+        problem.trace_id = Some(trace_id);
+        let extra = std::mem::take(response.headers_mut());
+        response = problem_response(&problem);
+        for (name, value) in &extra {
+            if name != header::CONTENT_LENGTH {
+                response.headers_mut().insert(name, value.clone());
+            }
+        }
+    }
+    if let Ok(id) = HeaderValue::from_str(&context.request_id) {
+        response.headers_mut().insert(REQUEST_ID_HEADER, id);
+    }
+    let took = Duration::from_nanos(monotonic_ns().saturating_sub(began));
+    let status = response.status();
+    let tier = context.tier.as_ref().map_or("none", |tier| tier.as_str());
+    state.metrics.finished(Finished {
+        service: state.service,
+        route: &route,
+        method: &method,
+        tier,
+        status,
+        took,
+    });
+    let wanted = match state.access {
+        AccessLog::All => true,
+        AccessLog::Errors => status.is_server_error(),
+        AccessLog::Off => false,
+    };
+    if wanted {
+        let duration_ms = took.as_secs_f64() * 1e3;
+        span.in_scope(|| {
+            tracing::info!(target: "access", method = method.as_str(), route = &*route, status = status.as_u16(), duration_ms, "request");
+        });
+    }
+    response
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        text
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text
+    } else {
+        "no message"
+    }
+}
+
+/// Serves `edge` on the Unix socket at `path` until the tree stops; open exchanges are finished.
+///
+/// # Errors
+/// When the socket cannot be bound.
+pub fn serve_uds(path: &Path, edge: Edge, tree: &Tree) -> io::Result<()> {
+    let listener = uds::bind(path)?;
+    let stopping = tree.stopping();
+    let name = format!("edge/{}", edge.service);
+    let router = edge.into_router();
+    tree.spawn(name, async move {
+        let server = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned());
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the service's socket failed");
+        }
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

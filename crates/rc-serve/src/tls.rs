@@ -1,0 +1,94 @@
+//! TLS settings from PEM files. One cryptography provider, aws-lc-rs, chosen explicitly.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// Why TLS settings cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("no certificate in {path}")]
+    Certificate {
+        path: PathBuf,
+        #[source]
+        source: Option<rustls::pki_types::pem::Error>,
+    },
+    #[error("no private key in {path}")]
+    Key {
+        path: PathBuf,
+        #[source]
+        source: rustls::pki_types::pem::Error,
+    },
+    #[error("the certificate and the key do not fit together")]
+    Mismatch(#[source] Box<rustls::Error>),
+}
+
+/// Server settings with TLS 1.2 and 1.3 for the certificate chain and key in the given PEM files.
+/// `alpn` lists the protocols in the order of preference.
+///
+/// # Errors
+/// When a file cannot be read, holds no such object, or the two do not fit together.
+pub fn server_config(
+    certificate: &Path,
+    key: &Path,
+    alpn: &[&[u8]],
+) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+    let no_certificate = |source| TlsError::Certificate {
+        path: certificate.to_owned(),
+        source,
+    };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect)
+        .map_err(|source| no_certificate(Some(source)))?;
+    if chain.is_empty() {
+        return Err(no_certificate(None));
+    }
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::Key {
+        path: key.to_owned(),
+        source,
+    })?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mismatch = |error| TlsError::Mismatch(Box::new(error));
+    let builder = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(mismatch)?;
+    let mut config = builder
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(mismatch)?;
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_of_pem_files_gives_settings_and_broken_ones_say_which() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        fs_err::write(&cert, made.cert.pem()).unwrap();
+        fs_err::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let config = server_config(&cert, &key, &[b"h2", b"http/1.1"]).unwrap();
+        assert_eq!(config.alpn_protocols.len(), 2);
+
+        assert!(matches!(
+            server_config(&key, &key, &[]),
+            Err(TlsError::Certificate { .. })
+        ));
+        assert!(matches!(
+            server_config(&cert, &cert, &[]),
+            Err(TlsError::Key { .. })
+        ));
+        let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        fs_err::write(&key, other.signing_key.serialize_pem()).unwrap();
+        assert!(matches!(
+            server_config(&cert, &key, &[]),
+            Err(TlsError::Mismatch(_))
+        ));
+    }
+}

@@ -1,0 +1,181 @@
+//! Supervised tasks: every task has a name, hears about the stop, and is waited for.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io::Read as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A set of tasks that end together. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Tree {
+    tracker: TaskTracker,
+    stopping: CancellationToken,
+    running: Arc<Mutex<Running>>,
+}
+
+/// Names of the tasks that run, so that a shutdown can say which one hangs.
+#[derive(Debug, Default)]
+struct Running {
+    next: u64,
+    names: BTreeMap<u64, Arc<str>>,
+}
+
+impl Tree {
+    /// A tree without tasks.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts a task. `name` is what a person reads when the task does not end.
+    ///
+    /// The task must end soon after [`Tree::stopping`] is cancelled.
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns tasks")]
+    pub fn spawn<F>(&self, name: impl Into<Arc<str>>, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let id = {
+            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            running.next += 1;
+            let id = running.next;
+            running.names.insert(id, name.into());
+            id
+        };
+        // Dropped when the task ends, is aborted, or panics.
+        let entry = Entry {
+            id,
+            running: Arc::clone(&self.running),
+        };
+        let task = async move {
+            let _entry = entry;
+            task.await;
+        };
+        drop(tokio::spawn(self.tracker.track_future(task)));
+    }
+
+    /// The signal that the tree stops. Select on it in every loop.
+    #[must_use]
+    pub fn stopping(&self) -> CancellationToken {
+        self.stopping.clone()
+    }
+
+    /// Whether [`Tree::stop`] was called.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
+    /// Tells every task to end.
+    pub fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    /// Stops, then waits until all tasks have ended.
+    ///
+    /// # Errors
+    /// The names of the tasks that still run after `deadline`.
+    pub async fn drain(&self, deadline: Duration) -> Result<(), Vec<String>> {
+        self.stop();
+        self.tracker.close();
+        if tokio::time::timeout(deadline, self.tracker.wait()).await.is_ok() {
+            return Ok(());
+        }
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        Err(running
+            .names
+            .values()
+            .map(|name| name.as_ref().to_owned())
+            .collect())
+    }
+}
+
+struct Entry {
+    id: u64,
+    running: Arc<Mutex<Running>>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .names
+            .remove(&self.id);
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the handlers cannot be installed.
+pub async fn terminated() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Waits until the supervisor is gone: it holds the other end of our stdin, and never writes.
+///
+/// A thread of its own reads, so that neither a busy runtime nor its shutdown can miss the end.
+pub async fn parent_gone() {
+    let (gone, wait) = tokio::sync::oneshot::channel::<()>();
+    let reader = std::thread::Builder::new()
+        .name("parent-watch".to_owned())
+        .spawn(move || {
+            let mut stdin = std::io::stdin().lock();
+            let mut sink = [0_u8; 64];
+            loop {
+                match stdin.read(&mut sink) {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(_) => break,
+                }
+            }
+            // Nobody may be waiting any more.
+            let _ = gone.send(());
+        });
+    if let Err(error) = reader {
+        tracing::error!(%error, "the watch on the supervisor did not start");
+        return std::future::pending().await;
+    }
+    // The sender is dropped only after it sent.
+    let _ = wait.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn drain_waits_for_tasks_that_end_and_names_those_that_do_not() {
+        let tree = Tree::new();
+        let stopping = tree.stopping();
+        tree.spawn("polite", async move { stopping.cancelled().await });
+        assert_eq!(tree.drain(Duration::from_secs(5)).await, Ok(()));
+
+        let tree = Tree::new();
+        tree.spawn("stuck", std::future::pending());
+        assert_eq!(
+            tree.drain(Duration::from_millis(20)).await,
+            Err(vec!["stuck".to_owned()])
+        );
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_not_waited_for() {
+        let tree = Tree::new();
+        tree.spawn("bad", async { panic!("a bug") });
+        assert_eq!(tree.drain(Duration::from_secs(5)).await, Ok(()));
+    }
+}

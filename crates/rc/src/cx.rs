@@ -1,0 +1,123 @@
+//! What every command knows: where it runs, how it prints, and the environment (read here and nowhere else).
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use rc_model::Layout;
+
+use crate::commands::Global;
+use crate::fault::Fault;
+
+/// Values of the environment that commands use. Nothing else reads it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Env {
+    /// `RC_STORE_URL`: wins over `store.url` of `royalcrown.yaml`, so that a password needs no file.
+    pub(crate) store_url: Option<String>,
+    /// `RC_API_KEY`: the key for client commands.
+    pub(crate) api_key: Option<String>,
+    /// `RC_URL`: the platform's address for client commands.
+    pub(crate) url: Option<String>,
+    /// `XDG_STATE_HOME`, for what must outlive a run outside a project.
+    pub(crate) xdg_state_home: Option<PathBuf>,
+    /// `HOME`.
+    pub(crate) home: Option<PathBuf>,
+}
+
+/// The context of one run.
+#[derive(Debug, Clone)]
+pub(crate) struct Cx {
+    /// `--output json`?
+    pub(crate) output: Output,
+    /// Whether stdout may carry colour (a terminal, and no `NO_COLOR`).
+    pub(crate) color: bool,
+    /// Whether stderr is a terminal, so that progress may be drawn.
+    pub(crate) progress: bool,
+    /// The folder in which the command was typed.
+    pub(crate) cwd: PathBuf,
+    /// `--project`, made absolute.
+    project: Option<PathBuf>,
+    /// The environment.
+    pub(crate) env: Env,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// For programs: stable, documented shapes.
+    Json,
+}
+
+/// The files that make a folder a project.
+const PROJECT_FILES: [&str; 3] = ["royalcrown.yaml", "service-catalog.yaml", "tenants.yaml"];
+
+impl Cx {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub(crate) fn from_process(global: &Global) -> Result<Self, miette::Report> {
+        let cwd = std::env::current_dir().map_err(|error| {
+            Fault::world("RC-CLI-002", "the current folder cannot be read").because(error).hint("change to a folder that exists")
+        })?;
+        let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let no_color = text("NO_COLOR").is_some() || text("TERM").as_deref() == Some("dumb");
+        Ok(Self {
+            output: global.output,
+            color: std::io::stdout().is_terminal() && !no_color,
+            progress: std::io::stderr().is_terminal() && text("TERM").as_deref() != Some("dumb"),
+            project: global.project.as_ref().map(|path| cwd.join(path)),
+            env: Env {
+                store_url: text("RC_STORE_URL"),
+                api_key: text("RC_API_KEY"),
+                url: text("RC_URL"),
+                xdg_state_home: text("XDG_STATE_HOME").map(PathBuf::from),
+                home: text("HOME").map(PathBuf::from),
+            },
+            cwd,
+        })
+    }
+
+    /// `--output json`?
+    pub(crate) fn json(&self) -> bool {
+        self.output == Output::Json
+    }
+
+    /// The project's folder: `--project`, else the nearest folder upwards that has one of our files or a
+    /// `.royalcrown` folder, else the current folder.
+    pub(crate) fn project_dir(&self) -> PathBuf {
+        if let Some(project) = &self.project {
+            return project.clone();
+        }
+        let is_project = |dir: &&Path| {
+            dir.join(rc_model::layout::STATE_DIR).is_dir() || PROJECT_FILES.iter().any(|file| dir.join(file).is_file())
+        };
+        self.cwd.ancestors().find(is_project).unwrap_or(&self.cwd).to_owned()
+    }
+
+    /// Where the project keeps its state.
+    pub(crate) fn layout(&self) -> Layout {
+        Layout::new(&self.project_dir())
+    }
+
+    /// Prints text for people to stdout. A closed pipe ends nothing.
+    pub(crate) fn say(&self, text: impl AsRef<str>) {
+        let mut out = std::io::stdout().lock();
+        // A reader such as `head` may be gone; there is nobody to tell.
+        let _ = out.write_all(text.as_ref().as_bytes()).and_then(|()| out.write_all(b"\n"));
+        let _ = out.flush();
+    }
+
+    /// Prints a note for people to stderr, where it does not disturb data.
+    pub(crate) fn note(&self, text: impl AsRef<str>) {
+        let mut out = std::io::stderr().lock();
+        // As above: nobody is left to tell.
+        let _ = out.write_all(text.as_ref().as_bytes()).and_then(|()| out.write_all(b"\n"));
+    }
+
+    /// Prints `value` as pretty JSON to stdout, one field a line.
+    pub(crate) fn print_json(&self, value: &impl serde::Serialize) {
+        match serde_json::to_string_pretty(value) {
+            Ok(text) => self.say(text),
+            Err(error) => self.note(format!("the answer cannot be written as JSON: {error}")),
+        }
+    }
+}
