@@ -1,1 +1,11 @@
-//! Skeleton.
+//! The reference services over the engines: gateway, ingest and docs-api.
+//!
+//! They refuse to know the command line, the environment and how processes are supervised. Each has one
+//! `run` that starts it on the given task tree and comes back when it serves.
+//!
+//! Read first: [`service`] (what a service is given), [`document`] (what a document is).
+
+pub mod document;
+pub mod service;
+
+pub use service::{Deps, ServiceConfig, StartError};
