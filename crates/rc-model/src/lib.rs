@@ -10,13 +10,16 @@ pub mod catalog;
 pub mod clock;
 pub mod code;
 pub mod digest;
+pub mod endpoints;
 pub mod id;
 pub mod layout;
 pub mod problem;
 pub mod project;
+pub mod source;
 pub mod tenants;
 pub mod trace;
 pub mod units;
+pub mod yaml;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use digest::Digest;
