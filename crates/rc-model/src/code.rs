@@ -57,6 +57,17 @@ pub const GW: &[Code] = &[];
 /// Ingest.
 pub const ING: &[Code] = &[];
 
+/// Running a process.
+pub const SRV: &[Code] = &[
+    code("RC-SRV-001", "no such path"),
+    code("RC-SRV-002", "this path does not take that method"),
+    code("RC-SRV-003", "the service has a bug"),
+    code("RC-SRV-004", "the runtime did not start"),
+    code("RC-SRV-005", "the current folder cannot be read"),
+    code("RC-SRV-006", "signals cannot be received"),
+    code("RC-SRV-007", "a service did not start"),
+];
+
 /// The store.
 pub const STO: &[Code] = &[];
 
@@ -64,7 +75,7 @@ pub const STO: &[Code] = &[];
 pub const UP: &[Code] = &[];
 
 /// All areas in alphabetical order.
-pub const AREAS: [&[Code]; 8] = [CFG, CLI, DOC, EVT, GW, ING, STO, UP];
+pub const AREAS: [&[Code]; 9] = [CFG, CLI, DOC, EVT, GW, ING, SRV, STO, UP];
 
 /// Every code, sorted.
 pub fn all() -> impl Iterator<Item = &'static Code> {
@@ -87,7 +98,7 @@ mod tests {
         assert!(codes.is_sorted_by(|a, b| a < b), "{codes:?}");
         for (area, name) in AREAS
             .iter()
-            .zip(["CFG", "CLI", "DOC", "EVT", "GW", "ING", "STO", "UP"])
+            .zip(["CFG", "CLI", "DOC", "EVT", "GW", "ING", "SRV", "STO", "UP"])
         {
             for entry in *area {
                 let number = entry.code.strip_prefix(&format!("RC-{name}-"));

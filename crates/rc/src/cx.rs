@@ -56,7 +56,7 @@ impl Cx {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub(crate) fn from_process(global: &Global) -> Result<Self, miette::Report> {
         let cwd = std::env::current_dir().map_err(|error| {
-            Fault::world("RC-CLI-002", "the current folder cannot be read").because(error).hint("change to a folder that exists")
+            Fault::world("RC-SRV-005", "the current folder cannot be read").because(error).hint("change to a folder that exists")
         })?;
         let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let no_color = text("NO_COLOR").is_some() || text("TERM").as_deref() == Some("dumb");

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     fault::install_hooks(cx.color);
     let runtime = match cli.command.runtime() {
         Ok(runtime) => runtime,
-        Err(error) => return fault::exit_with(&fault::Fault::world("RC-CLI-001", format!("the runtime did not start: {error}")).into(), cx.json()),
+        Err(error) => return fault::exit_with(&fault::Fault::world("RC-SRV-004", format!("the runtime did not start: {error}")).into(), cx.json()),
     };
     let result = runtime.block_on(commands::run(&cx, cli.command));
     // A command is over when its future is; a blocking read of stdin must not hold the exit.
