@@ -1,0 +1,172 @@
+//! Queries and documents in the words of the two full-text engines. Only tokens get here, so nothing that
+//! a person typed can be read as syntax.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use rc_model::TenantId;
+
+use super::query::{Query, Term};
+use super::token::for_each_token;
+
+/// Hex digits of the tenant's hash before each lexeme: 28 bits. A collision costs the two tenants some
+/// speed and nothing else, because every query also compares the tenant.
+const PREFIX_DIGITS: usize = 7;
+
+/// Positions that PostgreSQL can tell apart in a `tsvector` (`MAXENTRYPOS` is 1 << 14; the last one is
+/// where words beyond that are kept, and the one before it stays free, so that no phrase ends there).
+const POSITION_MAX: usize = (1 << 14) - 3;
+
+/// Where a word is kept that occurs only beyond [`POSITION_MAX`].
+const POSITION_BEYOND: usize = (1 << 14) - 1;
+
+/// Positions that PostgreSQL keeps per lexeme (`MAXNUMPOS` - 1).
+const POSITIONS_PER_LEXEME_MAX: usize = 255;
+
+/// What the lexemes and positions of one `tsvector` may take, below PostgreSQL's 1 MiB (`MAXSTRPOS`).
+const VECTOR_BYTES_MAX: usize = 1_000_000;
+
+/// The query as an FTS5 `MATCH` expression: every token quoted, every operator ours.
+#[must_use]
+pub fn fts5_match(query: &Query) -> String {
+    render(query, " AND ", " NOT ", " OR ", |out, term| {
+        out.push('"');
+        for (index, token) in term.tokens.iter().enumerate() {
+            if index > 0 {
+                out.push(' ');
+            }
+            out.push_str(token);
+        }
+        out.push_str(if term.prefix { "\" *" } else { "\"" });
+    })
+}
+
+/// The query as a PostgreSQL `tsquery` over lexemes that carry the tenant's prefix.
+#[must_use]
+pub fn tsquery(query: &Query, prefix: &TenantPrefix) -> String {
+    render(query, " & ", " & !", " | ", |out, term| {
+        let last = term.tokens.len() - 1;
+        if last > 0 {
+            out.push('(');
+        }
+        for (index, token) in term.tokens.iter().enumerate() {
+            let star = if term.prefix && index == last { ":*" } else { "" };
+            let arrow = if index == last { "" } else { " <-> " };
+            let _ = write!(out, "'{}{token}'{star}{arrow}", prefix.0);
+        }
+        if last > 0 {
+            out.push(')');
+        }
+    })
+}
+
+fn render(query: &Query, and: &str, not: &str, or: &str, term: impl Fn(&mut String, &Term)) -> String {
+    let list = |out: &mut String, terms: &[Term], between: &str| {
+        out.push('(');
+        for (index, one) in terms.iter().enumerate() {
+            if index > 0 {
+                out.push_str(between);
+            }
+            term(out, one);
+        }
+        out.push(')');
+    };
+    let mut out = String::new();
+    for (index, group) in query.groups.iter().enumerate() {
+        if index > 0 {
+            out.push_str(or);
+        }
+        out.push('(');
+        list(&mut out, &group.all, and);
+        if !group.none.is_empty() {
+            out.push_str(not);
+            list(&mut out, &group.none, or);
+        }
+        out.push(')');
+    }
+    out
+}
+
+/// A short hash of the tenant that begins each of its lexemes: the tenant is inside the GIN index, so
+/// that a search walks only the tenant's own lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantPrefix(String);
+
+impl TenantPrefix {
+    /// The prefix of `tenant`, the same for ever.
+    #[must_use]
+    pub fn of(tenant: &TenantId) -> Self {
+        let hash = blake3::derive_key("royalcrown 2026 docs-api lexeme prefix", tenant.as_str().as_bytes());
+        let mut hex = String::with_capacity(PREFIX_DIGITS + 1);
+        for byte in hash.iter().take(PREFIX_DIGITS.div_ceil(2)) {
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex.truncate(PREFIX_DIGITS);
+        // The separator keeps the prefix `ab` + word `cd` apart from a longer prefix.
+        hex.push('.');
+        Self(hex)
+    }
+}
+
+/// The document as the text form of a `tsvector`: title in weight A, text in weight D, a gap between
+/// them so that no phrase spans both.
+///
+/// Beyond the engine's limits (16,381 words, 255 occurrences of one word) a word is still found, but not
+/// as part of a phrase; beyond 1 MB of distinct words it is not found.
+#[must_use]
+pub fn tsvector(title: &str, text: &str, prefix: &TenantPrefix) -> String {
+    let mut vector = Vector {
+        bytes: 0,
+        lexeme_overhead: prefix.0.len() + LEXEME_EXTRA_BYTES,
+        next: 1,
+        lexemes: BTreeMap::new(),
+    };
+    for_each_token(title, |token, _| vector.add(token, true));
+    vector.next += 1;
+    for_each_token(text, |token, _| vector.add(token, false));
+    let mut out = String::with_capacity(vector.bytes * 2);
+    for (token, places) in &vector.lexemes {
+        let _ = write!(out, "'{}{token}'", prefix.0);
+        for (index, (position, in_title)) in places.iter().enumerate() {
+            let colon = if index == 0 { ':' } else { ',' };
+            // D is the weight of a position that names none.
+            let weight = if *in_title { "A" } else { "" };
+            let _ = write!(out, "{colon}{position}{weight}");
+        }
+        out.push(' ');
+    }
+    out
+}
+
+/// Two bytes for the first position, two for the count, one to align.
+const LEXEME_EXTRA_BYTES: usize = 5;
+
+/// A `tsvector` that grows word by word.
+struct Vector {
+    bytes: usize,
+    lexeme_overhead: usize,
+    next: usize,
+    /// Positions of each token and whether they are in the title.
+    lexemes: BTreeMap<String, Vec<(usize, bool)>>,
+}
+
+impl Vector {
+    fn add(&mut self, token: &str, in_title: bool) {
+        let position = self.next;
+        self.next += 1;
+        let exact = position <= POSITION_MAX;
+        if let Some(places) = self.lexemes.get_mut(token) {
+            if exact && places.len() < POSITIONS_PER_LEXEME_MAX {
+                places.push((position, in_title));
+                self.bytes += 2;
+            }
+            return;
+        }
+        let cost = self.lexeme_overhead + token.len();
+        if self.bytes + cost <= VECTOR_BYTES_MAX {
+            self.bytes += cost;
+            let place = if exact { position } else { POSITION_BEYOND };
+            self.lexemes.insert(token.to_owned(), vec![(place, in_title)]);
+        }
+    }
+}
