@@ -26,6 +26,9 @@ const POSITIONS_PER_LEXEME_MAX: usize = 255;
 /// What the lexemes and positions of one `tsvector` may take, below PostgreSQL's 1 MiB (`MAXSTRPOS`).
 const VECTOR_BYTES_MAX: usize = 1_000_000;
 
+/// Two bytes for the first position, two for the count, one to align.
+const LEXEME_EXTRA_BYTES: usize = 5;
+
 /// The query as an FTS5 `MATCH` expression: every token quoted, every operator ours.
 #[must_use]
 pub fn fts5_match(query: &Query) -> String {
@@ -115,7 +118,52 @@ impl TenantPrefix {
 /// as part of a phrase; beyond 1 MB of distinct words it is not found.
 #[must_use]
 pub fn tsvector(title: &str, text: &str, prefix: &TenantPrefix) -> String {
-    let mut vector = Vector {
+    let mut plain = Plain {
+        prefix,
+        next: 1,
+        bytes: 0,
+        out: String::with_capacity(3 * text.len() + title.len()),
+        number: itoa::Buffer::new(),
+    };
+    for_each_token(title, |token, _| plain.add(token, "A "));
+    plain.next += 1;
+    // D is the weight of a position that names none.
+    for_each_token(text, |token, _| plain.add(token, " "));
+    if plain.bytes <= VECTOR_BYTES_MAX {
+        return plain.out;
+    }
+    distinct(title, text, prefix)
+}
+
+/// One entry per word, in order. PostgreSQL sorts and merges them as it reads the text.
+struct Plain<'p> {
+    prefix: &'p TenantPrefix,
+    next: usize,
+    bytes: usize,
+    out: String,
+    number: itoa::Buffer,
+}
+
+impl Plain<'_> {
+    fn add(&mut self, token: &str, end: &str) {
+        self.bytes += self.prefix.0.len() + token.len() + LEXEME_EXTRA_BYTES;
+        if self.bytes > VECTOR_BYTES_MAX {
+            return;
+        }
+        let position = if self.next <= POSITION_MAX { self.next } else { POSITION_BEYOND };
+        self.next += 1;
+        self.out.push('\'');
+        self.out.push_str(&self.prefix.0);
+        self.out.push_str(token);
+        self.out.push_str("':");
+        self.out.push_str(self.number.format(position));
+        self.out.push_str(end);
+    }
+}
+
+/// The same with each word once: for the rare document that is too long otherwise.
+fn distinct(title: &str, text: &str, prefix: &TenantPrefix) -> String {
+    let mut vector = Distinct {
         bytes: 0,
         lexeme_overhead: prefix.0.len() + LEXEME_EXTRA_BYTES,
         next: 1,
@@ -129,7 +177,6 @@ pub fn tsvector(title: &str, text: &str, prefix: &TenantPrefix) -> String {
         let _ = write!(out, "'{}{token}'", prefix.0);
         for (index, (position, in_title)) in places.iter().enumerate() {
             let colon = if index == 0 { ':' } else { ',' };
-            // D is the weight of a position that names none.
             let weight = if *in_title { "A" } else { "" };
             let _ = write!(out, "{colon}{position}{weight}");
         }
@@ -138,11 +185,7 @@ pub fn tsvector(title: &str, text: &str, prefix: &TenantPrefix) -> String {
     out
 }
 
-/// Two bytes for the first position, two for the count, one to align.
-const LEXEME_EXTRA_BYTES: usize = 5;
-
-/// A `tsvector` that grows word by word.
-struct Vector {
+struct Distinct {
     bytes: usize,
     lexeme_overhead: usize,
     next: usize,
@@ -150,7 +193,7 @@ struct Vector {
     lexemes: BTreeMap<String, Vec<(usize, bool)>>,
 }
 
-impl Vector {
+impl Distinct {
     fn add(&mut self, token: &str, in_title: bool) {
         let position = self.next;
         self.next += 1;
