@@ -6,6 +6,7 @@
 //! Read first: [`service`] (what a service is given), [`document`] (what a document is).
 
 pub mod document;
+pub mod ingest;
 pub mod service;
 
 pub use service::{Deps, ServiceConfig, StartError};
