@@ -49,7 +49,17 @@ pub const CLI: &[Code] = &[
 pub const DOC: &[Code] = &[];
 
 /// Events: outbox, relay, bus, consumers.
-pub const EVT: &[Code] = &[];
+pub const EVT: &[Code] = &[
+    code("RC-EVT-001", "an event is missing before this one"),
+    code("RC-EVT-002", "two events claim the same place"),
+    code("RC-EVT-003", "an event is too large or malformed"),
+    code("RC-EVT-004", "a consumer fell behind what the bus keeps"),
+    code("RC-EVT-005", "another relay has published"),
+    code("RC-EVT-006", "the outbox comes from another database cluster"),
+    code("RC-EVT-007", "another process moved the consumer"),
+    code("RC-EVT-008", "the bus is damaged"),
+    code("RC-EVT-009", "the store under the events failed"),
+];
 
 /// The gateway.
 pub const GW: &[Code] = &[];
@@ -69,7 +79,22 @@ pub const SRV: &[Code] = &[
 ];
 
 /// The store.
-pub const STO: &[Code] = &[];
+pub const STO: &[Code] = &[
+    code("RC-STO-001", "the store is busy"),
+    code("RC-STO-002", "the store cannot be reached"),
+    code("RC-STO-003", "a concurrent transaction won"),
+    code("RC-STO-004", "the data breaks a rule of the schema"),
+    code("RC-STO-005", "a statement ran too long"),
+    code("RC-STO-006", "the store is damaged"),
+    code("RC-STO-007", "the store accepts no writes"),
+    code("RC-STO-008", "the disk is full"),
+    code("RC-STO-009", "the database already has a writer"),
+    code("RC-STO-010", "the file is not one of ours"),
+    code("RC-STO-011", "migrations do not fit the database"),
+    code("RC-STO-012", "malformed store URL"),
+    code("RC-STO-013", "a job gave up"),
+    code("RC-STO-014", "the store was used wrongly"),
+];
 
 /// The supervisor.
 pub const UP: &[Code] = &[];

@@ -1,1 +1,24 @@
-//! Skeleton.
+//! SQL on SQLite and PostgreSQL behind one set of rules: durable before acknowledged, a tenant in every
+//! tenant statement, bounded queues, deadlines, migrations with checksums, errors that say whether a
+//! retry helps.
+//!
+//! It refuses to know what the tables mean. Services bring their statements and their migrations.
+//!
+//! Read first: [`Sqlite`] (one writer with group commit, reader threads), [`Postgres`] (pool and scoped
+//! transactions), [`TenantSql`] (a statement that provably binds its tenant).
+
+pub mod error;
+pub mod migrate;
+pub mod postgres;
+pub mod sqlite;
+pub mod tenant;
+pub mod url;
+
+pub use error::{Error, ErrorKind};
+pub use migrate::{Migration, MigrationReport, MigrationStatus, Migrations};
+pub use postgres::{PgScope, Postgres, PostgresOptions, SystemTx, TenantTx};
+pub use sqlite::{Sqlite, SqliteOptions, TenantDb};
+pub use tenant::{TenantConn, TenantSql};
+pub use url::StoreUrl;
+
+pub use {rusqlite, tokio_postgres};

@@ -1,0 +1,307 @@
+//! A pooled connection and its two kinds of transactions.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use deadpool_postgres::{Object, Transaction};
+use postgres_types::ToSql;
+use rc_model::TenantId;
+use tokio_postgres::Row;
+
+use super::no_answer;
+use crate::tenant::TENANT_PLACEHOLDER;
+use crate::{Error, TenantSql};
+
+const SET_TENANT: &str = "SELECT set_config('rc.tenant', $1, true), set_config('rc.scope', 'tenant', true)";
+const SET_SYSTEM: &str = "SELECT set_config('rc.scope', 'system', true)";
+
+/// How long one statement of a migration may take: building an index over a large table.
+const MIGRATION_TIME_MAX: Duration = Duration::from_secs(3_600);
+
+/// Whose rows a transaction may touch.
+#[derive(Debug, Clone, Copy)]
+pub enum PgScope<'t> {
+    /// One tenant's.
+    Tenant(&'t TenantId),
+    /// Everybody's: relay, projector, retention, migrations.
+    System,
+}
+
+/// A connection taken from the pool; it goes back when dropped.
+pub struct PgClient {
+    /// `None` only while dropping.
+    object: Option<Object>,
+    answer_time_max: Duration,
+    /// Set when a call was given up: what the connection does is unknown, so it is closed.
+    broken: AtomicBool,
+}
+
+impl std::fmt::Debug for PgClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PgClient")
+            .field("broken", &self.broken)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for PgClient {
+    fn drop(&mut self) {
+        if self.broken.load(Ordering::Relaxed)
+            && let Some(object) = self.object.take()
+        {
+            // Out of the pool and closed.
+            drop(Object::take(object));
+        }
+    }
+}
+
+impl PgClient {
+    pub(super) fn new(object: Object, answer_time_max: Duration) -> Self {
+        Self {
+            object: Some(object),
+            answer_time_max,
+            broken: AtomicBool::new(false),
+        }
+    }
+
+    /// The same connection, waiting as long as a migration may take.
+    pub(crate) fn patient(mut self) -> Self {
+        self.answer_time_max = MIGRATION_TIME_MAX;
+        self
+    }
+
+    /// Starts a transaction that sees and writes the rows of `tenant` only.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn tenant<'c>(&'c mut self, tenant: &'c TenantId) -> Result<TenantTx<'c>, Error> {
+        let tx = self.begin(PgScope::Tenant(tenant)).await?;
+        Ok(TenantTx { tx, tenant })
+    }
+
+    /// Starts a transaction without a tenant: for the platform's own work, never for a request.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn system(&mut self) -> Result<SystemTx<'_>, Error> {
+        self.begin(PgScope::System).await
+    }
+
+    /// Runs statements outside a transaction.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn simple(&self, sql: &str) -> Result<(), Error> {
+        let object = self.object.as_ref().expect("the object is there until the drop");
+        answer(&self.broken, self.answer_time_max, object.batch_execute(sql)).await
+    }
+
+    async fn begin(&mut self, scope: PgScope<'_>) -> Result<SystemTx<'_>, Error> {
+        let object = self.object.as_mut().expect("the object is there until the drop");
+        let (broken, limit) = (&self.broken, self.answer_time_max);
+        let tx = answer(broken, limit, object.transaction()).await?;
+        let tx = SystemTx { tx, broken, limit };
+        match scope {
+            PgScope::Tenant(tenant) => tx.execute(SET_TENANT, &[&tenant.as_str()]).await?,
+            PgScope::System => tx.execute(SET_SYSTEM, &[]).await?,
+        };
+        Ok(tx)
+    }
+}
+
+/// Waits for the server, but not for ever.
+async fn answer<T>(
+    broken: &AtomicBool,
+    limit: Duration,
+    call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(outcome) => Ok(outcome?),
+        Err(_) => {
+            broken.store(true, Ordering::Relaxed);
+            Err(no_answer())
+        }
+    }
+}
+
+/// A transaction that sees every tenant's rows. Dropping it rolls back.
+pub struct SystemTx<'c> {
+    tx: Transaction<'c>,
+    broken: &'c AtomicBool,
+    limit: Duration,
+}
+
+impl std::fmt::Debug for SystemTx<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SystemTx").finish_non_exhaustive()
+    }
+}
+
+impl SystemTx<'_> {
+    /// Runs a statement, prepared once a connection; the number of changed rows.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
+        self.answer(async {
+            let statement = self.tx.prepare_cached(sql).await?;
+            self.tx.execute(&statement, params).await
+        })
+        .await
+    }
+
+    /// All rows of a query; the statement itself must bound their number.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn query(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        self.answer(async {
+            let statement = self.tx.prepare_cached(sql).await?;
+            self.tx.query(&statement, params).await
+        })
+        .await
+    }
+
+    /// The only row of a query, or none.
+    ///
+    /// # Errors
+    /// As the server says, and when there are more rows.
+    pub async fn query_opt(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, Error> {
+        self.answer(async {
+            let statement = self.tx.prepare_cached(sql).await?;
+            self.tx.query_opt(&statement, params).await
+        })
+        .await
+    }
+
+    /// The only row of a query.
+    ///
+    /// # Errors
+    /// As the server says, and when there is none or more than one.
+    pub async fn query_one(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
+        self.answer(async {
+            let statement = self.tx.prepare_cached(sql).await?;
+            self.tx.query_one(&statement, params).await
+        })
+        .await
+    }
+
+    /// Runs several statements without parameters.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn batch(&self, sql: &str) -> Result<(), Error> {
+        self.answer(self.tx.batch_execute(sql)).await
+    }
+
+    /// Makes it durable.
+    ///
+    /// # Errors
+    /// As the server says. After [`crate::ErrorKind::Unavailable`] it is unknown whether it happened.
+    pub async fn commit(self) -> Result<(), Error> {
+        answer(self.broken, self.limit, self.tx.commit()).await
+    }
+
+    /// Takes everything back and waits for the server to say so.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn rollback(self) -> Result<(), Error> {
+        answer(self.broken, self.limit, self.tx.rollback()).await
+    }
+
+    async fn answer<T>(
+        &self,
+        call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
+        answer(self.broken, self.limit, call).await
+    }
+}
+
+/// A transaction of one tenant: it takes [`TenantSql`] only, binds the tenant as `$1`, and row-level
+/// security hides all other rows. Dropping it rolls back.
+pub struct TenantTx<'c> {
+    tx: SystemTx<'c>,
+    tenant: &'c TenantId,
+}
+
+impl std::fmt::Debug for TenantTx<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TenantTx")
+            .field("tenant", self.tenant)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TenantTx<'_> {
+    /// Whose transaction this is.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        self.tenant
+    }
+
+    /// Runs a statement; parameters start at `$2`.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn execute(&self, sql: TenantSql, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
+        let tenant = self.tenant.as_str();
+        self.tx.execute(plain(sql)?, &with_tenant(&tenant, params)).await
+    }
+
+    /// All rows of a query; the statement itself must bound their number.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn query(&self, sql: TenantSql, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        let tenant = self.tenant.as_str();
+        self.tx.query(plain(sql)?, &with_tenant(&tenant, params)).await
+    }
+
+    /// The only row of a query, or none.
+    ///
+    /// # Errors
+    /// As the server says, and when there are more rows.
+    pub async fn query_opt(
+        &self,
+        sql: TenantSql,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, Error> {
+        let tenant = self.tenant.as_str();
+        self.tx
+            .query_opt(plain(sql)?, &with_tenant(&tenant, params))
+            .await
+    }
+
+    /// Makes it durable.
+    ///
+    /// # Errors
+    /// As the server says. After [`crate::ErrorKind::Unavailable`] it is unknown whether it happened.
+    pub async fn commit(self) -> Result<(), Error> {
+        self.tx.commit().await
+    }
+
+    /// Takes everything back and waits for the server to say so.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn rollback(self) -> Result<(), Error> {
+        self.tx.rollback().await
+    }
+}
+
+fn with_tenant<'p>(tenant: &'p &'p str, params: &[&'p (dyn ToSql + Sync)]) -> Vec<&'p (dyn ToSql + Sync)> {
+    let mut all: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(params.len() + 1);
+    all.push(tenant);
+    all.extend_from_slice(params);
+    all
+}
+
+/// Tables of a tenant's own exist in SQLite only: PostgreSQL has the tenant in its indexes.
+fn plain(sql: TenantSql) -> Result<&'static str, Error> {
+    if sql.text().contains(TENANT_PLACEHOLDER) {
+        return Err(Error::bug("a table of the tenant's own was named on PostgreSQL"));
+    }
+    Ok(sql.text())
+}

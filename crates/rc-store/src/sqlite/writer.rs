@@ -1,0 +1,418 @@
+//! The writer thread. It owns the only writing connection; nothing else ever writes the file.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rc_model::clock::monotonic_ns;
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{oneshot, watch};
+
+use super::SqliteOptions;
+use super::job::{Job, Typed};
+use super::open::WriterPlace;
+use crate::error::UNAVAILABLE_RETRY;
+use crate::{Error, ErrorKind};
+
+/// Shortest and longest wait that a full queue answers with.
+const BUSY_RETRY_MIN: Duration = Duration::from_millis(50);
+const BUSY_RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// VM instructions between two looks at the deadline: some 100 microseconds of SQLite's time.
+pub(super) const DEADLINE_CHECK_OPS: i32 = 10_000;
+
+/// Weight of the newest group in the mean time a job, as a shift: an eighth.
+const EWMA_SHIFT: u32 = 3;
+
+/// Whether a job may share a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Grouped,
+    Alone,
+    /// Alone and without a limit of time: migrations.
+    Unlimited,
+}
+
+enum Message {
+    Job(Mode, Box<dyn Job>),
+    Close(oneshot::Sender<()>),
+}
+
+/// The queue's handle side.
+pub(super) struct Writer {
+    /// Taken by `close`, so that later writes see a closed store.
+    queue: Mutex<Option<SyncSender<Message>>>,
+    load: Arc<Load>,
+}
+
+/// Shared by the callers (length) and the writer thread (time a job).
+struct Load {
+    jobs: AtomicUsize,
+    job_ns: AtomicU64,
+}
+
+impl Load {
+    fn wait(&self) -> Duration {
+        let jobs = u64::try_from(self.jobs.load(Ordering::Relaxed)).unwrap_or(u64::MAX);
+        Duration::from_nanos(jobs.saturating_mul(self.job_ns.load(Ordering::Relaxed)))
+    }
+}
+
+impl Writer {
+    pub(super) fn start(
+        place: WriterPlace,
+        path: &Path,
+        options: &SqliteOptions,
+    ) -> Result<(Self, watch::Receiver<u64>), Error> {
+        let (queue, jobs) = sync_channel(options.queue_jobs_max.max(1));
+        let (commits, committed) = watch::channel(0);
+        let load = Arc::new(Load {
+            jobs: AtomicUsize::new(0),
+            // A guess for the first answers: one fsync.
+            job_ns: AtomicU64::new(1_000_000),
+        });
+        let deadline = Arc::new(AtomicU64::new(u64::MAX));
+        let mut conn = place.conn;
+        let watched = Arc::clone(&deadline);
+        conn.progress_handler(
+            DEADLINE_CHECK_OPS,
+            Some(move || monotonic_ns() > watched.load(Ordering::Relaxed)),
+        )?;
+        let thread = Thread {
+            conn,
+            _lock: place.lock,
+            commits,
+            load: Arc::clone(&load),
+            deadline,
+            group_jobs_max: options.group_jobs_max.max(1),
+            group_time_max: options.group_time_max,
+            job_time_max: options.write_time_max,
+            failed: None,
+        };
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        std::thread::Builder::new()
+            .name(format!("write/{}", name.unwrap_or_default()))
+            .spawn(move || thread.run(&jobs))
+            .map_err(|error| {
+                Error::caused(
+                    ErrorKind::Unavailable {
+                        retry_after: UNAVAILABLE_RETRY,
+                    },
+                    "failed to start the writer thread",
+                    error,
+                )
+            })?;
+        let writer = Self {
+            queue: Mutex::new(Some(queue)),
+            load,
+        };
+        Ok((writer, committed))
+    }
+
+    pub(super) async fn submit<T, F>(&self, op: &'static str, mode: Mode, closure: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        let (job, answer) = Typed::new(op, closure);
+        self.enqueue(Message::Job(mode, Box::new(job)))?;
+        match answer.await {
+            Ok(outcome) => outcome,
+            // The thread ended with the job in its queue.
+            Err(_) => Err(Error::closed()),
+        }
+    }
+
+    fn enqueue(&self, message: Message) -> Result<(), Error> {
+        let queue = self
+            .queue
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(queue) = &*queue else {
+            return Err(Error::closed());
+        };
+        self.load.jobs.fetch_add(1, Ordering::Relaxed);
+        match queue.try_send(message) {
+            Ok(()) => Ok(()),
+            Err(refused) => {
+                self.load.jobs.fetch_sub(1, Ordering::Relaxed);
+                match refused {
+                    TrySendError::Full(_) => Err(Error::new(
+                        ErrorKind::Busy {
+                            retry_after: self.load.wait().clamp(BUSY_RETRY_MIN, BUSY_RETRY_MAX),
+                        },
+                        "the write queue is full",
+                    )),
+                    TrySendError::Disconnected(_) => Err(Error::closed()),
+                }
+            }
+        }
+    }
+
+    pub(super) fn queue_jobs(&self) -> usize {
+        self.load.jobs.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn wait(&self) -> Duration {
+        self.load.wait()
+    }
+
+    pub(super) async fn close(&self, deadline: Duration) {
+        let queue = self
+            .queue
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
+        let Some(queue) = queue else { return };
+        let (done, closed) = oneshot::channel();
+        let ask = async {
+            let mut message = Message::Close(done);
+            // The queue may be full of writes that were accepted: they go first.
+            loop {
+                match queue.try_send(message) {
+                    Ok(()) => break,
+                    Err(TrySendError::Disconnected(_)) => return,
+                    Err(TrySendError::Full(back)) => message = back,
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let _ = closed.await;
+        };
+        if tokio::time::timeout(deadline, ask).await.is_err() {
+            tracing::warn!("the store did not close in time; its WAL is recovered at the next start");
+        }
+    }
+}
+
+/// Owned by the writer thread alone.
+struct Thread {
+    conn: Connection,
+    _lock: fs_err::File,
+    commits: watch::Sender<u64>,
+    load: Arc<Load>,
+    /// When the running job must end, on the monotonic clock; read by SQLite's progress handler.
+    deadline: Arc<AtomicU64>,
+    group_jobs_max: usize,
+    group_time_max: Duration,
+    job_time_max: Duration,
+    /// Set when a commit failed in the disk. What the kernel then holds is unknown, so nothing may be
+    /// acknowledged on top of it until a restart has read the file again.
+    failed: Option<Error>,
+}
+
+impl Thread {
+    fn run(mut self, queue: &Receiver<Message>) {
+        let mut next = None;
+        loop {
+            let message = match next.take() {
+                Some(message) => message,
+                None => match queue.recv() {
+                    Ok(message) => message,
+                    Err(_) => break,
+                },
+            };
+            match message {
+                Message::Job(Mode::Alone, job) => self.alone(job, self.job_time_max),
+                Message::Job(Mode::Unlimited, job) => self.alone(job, Duration::MAX),
+                Message::Job(Mode::Grouped, job) => next = self.group(job, queue),
+                Message::Close(done) => {
+                    // Nothing comes after it: `close` took the only sender.
+                    self.checkpoint();
+                    drop(self);
+                    let _ = done.send(());
+                    return;
+                }
+            }
+        }
+        self.checkpoint();
+    }
+
+    /// Runs jobs until the queue is empty, the group is full or time is up; returns the message that
+    /// could not join.
+    fn group(&mut self, first: Box<dyn Job>, queue: &Receiver<Message>) -> Option<Message> {
+        let started_ns = monotonic_ns();
+        let changes = self.conn.total_changes();
+        let mut lost = self.begin().err();
+        let mut jobs: Vec<Box<dyn Job>> = Vec::new();
+        let mut left = None;
+        let mut candidate = Some(first);
+        let mut taken = 0_usize;
+        while let Some(mut job) = candidate.take() {
+            taken += 1;
+            if job.wanted() {
+                if lost.is_none() {
+                    lost = self.in_savepoint(job.as_mut()).err();
+                }
+                jobs.push(job);
+            }
+            let time_is_up =
+                Duration::from_nanos(monotonic_ns().saturating_sub(started_ns)) >= self.group_time_max;
+            if lost.is_some() || time_is_up || taken >= self.group_jobs_max {
+                break;
+            }
+            match queue.try_recv() {
+                Ok(Message::Job(Mode::Grouped, job)) => candidate = Some(job),
+                Ok(other) => left = Some(other),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
+            }
+        }
+        let failure = match lost {
+            None => self.commit().err(),
+            Some(error) => {
+                self.rollback();
+                Some(error)
+            }
+        };
+        self.settle(
+            taken,
+            started_ns,
+            failure.is_none() && self.conn.total_changes() != changes,
+        );
+        for job in jobs {
+            job.answer(failure.clone());
+        }
+        left
+    }
+
+    fn alone(&mut self, mut job: Box<dyn Job>, time_max: Duration) {
+        let started_ns = monotonic_ns();
+        let changes = self.conn.total_changes();
+        let failure = if job.wanted() {
+            self.in_own_transaction(job.as_mut(), time_max).err()
+        } else {
+            None
+        };
+        self.settle(
+            1,
+            started_ns,
+            failure.is_none() && self.conn.total_changes() != changes,
+        );
+        job.answer(failure);
+    }
+
+    fn in_own_transaction(&mut self, job: &mut dyn Job, time_max: Duration) -> Result<(), Error> {
+        self.begin()?;
+        self.arm(time_max);
+        let ran = job.run(&self.conn);
+        self.disarm();
+        match ran {
+            Ok(()) if self.conn.is_autocommit() => Err(ended_by_job()),
+            Ok(()) => self.commit(),
+            Err(error) => {
+                self.rollback();
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs one job between neighbours. An error here means that the whole group is lost.
+    fn in_savepoint(&self, job: &mut dyn Job) -> Result<(), Error> {
+        self.execute("SAVEPOINT job")?;
+        self.arm(self.job_time_max);
+        let ran = job.run(&self.conn);
+        self.disarm();
+        if self.conn.is_autocommit() {
+            // SQLite rolls everything back by itself when the disk is full or fails, and when a write is
+            // interrupted; the neighbours' work is gone too.
+            return Err(match ran {
+                Ok(()) => ended_by_job(),
+                Err(error) if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Aborted) => Error::new(
+                    ErrorKind::Unavailable {
+                        retry_after: BUSY_RETRY_MIN,
+                    },
+                    "the shared transaction was rolled back because of another write in it",
+                ),
+                Err(error) => error,
+            });
+        }
+        if ran.is_err() {
+            self.execute("ROLLBACK TO job")?;
+        }
+        self.execute("RELEASE job")
+    }
+
+    fn begin(&self) -> Result<(), Error> {
+        if let Some(failed) = &self.failed {
+            return Err(failed.clone());
+        }
+        // IMMEDIATE: a deferred transaction that upgrades later gets SQLITE_BUSY without waiting.
+        self.execute("BEGIN IMMEDIATE")
+    }
+
+    fn commit(&mut self) -> Result<(), Error> {
+        match self
+            .conn
+            .prepare_cached("COMMIT")
+            .and_then(|mut sql| sql.execute([]))
+        {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let disk_failed = matches!(
+                    &error,
+                    rusqlite::Error::SqliteFailure(failure, _) if failure.code == ErrorCode::SystemIoFailure
+                );
+                let error = Error::from(error).context("failed to commit");
+                self.rollback();
+                if disk_failed {
+                    tracing::error!(%error, "the disk failed in a commit; writes stop until a restart");
+                    self.failed = Some(error.clone());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn rollback(&self) {
+        if !self.conn.is_autocommit()
+            && let Err(error) = self.execute("ROLLBACK")
+        {
+            tracing::error!(%error, "failed to roll back");
+        }
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), Error> {
+        self.conn.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
+    fn arm(&self, time_max: Duration) {
+        let limit = u64::try_from(time_max.as_nanos()).unwrap_or(u64::MAX);
+        self.deadline
+            .store(monotonic_ns().saturating_add(limit), Ordering::Relaxed);
+    }
+
+    fn disarm(&self) {
+        self.deadline.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// Counts the jobs as done and wakes those who wait for commits.
+    fn settle(&self, jobs: usize, started_ns: u64, changed: bool) {
+        let took_ns = monotonic_ns().saturating_sub(started_ns);
+        let each_ns = took_ns / u64::try_from(jobs.max(1)).unwrap_or(u64::MAX);
+        let mean_ns = self.load.job_ns.load(Ordering::Relaxed);
+        let mean_ns = mean_ns - (mean_ns >> EWMA_SHIFT) + (each_ns >> EWMA_SHIFT);
+        self.load.job_ns.store(mean_ns.max(1_000), Ordering::Relaxed);
+        self.load.jobs.fetch_sub(jobs, Ordering::Relaxed);
+        if changed {
+            self.commits.send_modify(|commits| *commits += 1);
+        }
+    }
+
+    fn checkpoint(&self) {
+        if self.failed.is_some() {
+            return;
+        }
+        if let Err(error) = self
+            .conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        {
+            tracing::warn!(%error, "failed to move the WAL into the file; the next start does it");
+        }
+    }
+}
+
+fn ended_by_job() -> Error {
+    Error::bug("a job ended the shared transaction")
+}
