@@ -11,6 +11,7 @@ use crate::units::Span;
 /// The whole of `service-catalog.yaml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "service-catalog.yaml")]
 pub struct CatalogFile {
     /// The teams. When this is written down, every service's owner must be in it.
     pub owners: BTreeMap<OwnerId, Owner>,
@@ -47,6 +48,7 @@ pub struct Service {
     pub command: Vec<String>,
     /// Environment variables for `command`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("writeOnly" = true))]
     pub env: BTreeMap<String, String>,
     /// The port for `command`. Absent: a free one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,7 +57,7 @@ pub struct Service {
     /// The path that answers 2xx when the service can serve. Default: `/ready` for Royalcrown's own,
     /// an open port for a `command`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = "^/"))]
+    #[schemars(regex(pattern = "^/"), extend("format" = "url-path"))]
     pub ready: Option<String>,
     /// Services that must be ready before this one starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -73,7 +75,7 @@ pub struct Service {
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// A path prefix at segment borders: `/docs` matches `/docs` and `/docs/7`, not `/docs2`.
-    #[schemars(regex(pattern = "^/"))]
+    #[schemars(regex(pattern = "^/"), extend("format" = "url-path", "examples" = ["/docs"]))]
     pub path: String,
     /// HTTP methods. Absent: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -102,7 +104,7 @@ pub enum Method {
 impl Method {
     /// The method's name on the wire.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
             Self::Head => "HEAD",

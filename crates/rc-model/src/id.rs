@@ -74,7 +74,7 @@ pub fn check_doc_id(text: &str) -> Result<(), NameError> {
 }
 
 macro_rules! typed_name {
-    ($(#[$doc:meta])* $name:ident, $check:path, $pattern:literal, $max:expr) => {
+    ($(#[$doc:meta])* $name:ident, $check:path, $pattern:literal, $format:literal, $max:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -150,6 +150,7 @@ macro_rules! typed_name {
                 schemars::json_schema!({
                     "type": "string",
                     "pattern": $pattern,
+                    "format": $format,
                     "minLength": 1,
                     "maxLength": $max,
                 })
@@ -162,31 +163,31 @@ const LABEL_PATTERN: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
 
 typed_name!(
     /// A customer whose data and limits are kept apart from every other's.
-    TenantId, check_name, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", NAME_BYTES_MAX
+    TenantId, check_name, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "name", NAME_BYTES_MAX
 );
 typed_name!(
     /// A class of service: `gold`, `silver`, `bronze`, or one of the user's own.
-    TierId, check_name, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", NAME_BYTES_MAX
+    TierId, check_name, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "name", NAME_BYTES_MAX
 );
 typed_name!(
     /// A deployable service in `service-catalog.yaml`.
-    ServiceId, check_name, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", NAME_BYTES_MAX
+    ServiceId, check_name, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "name", NAME_BYTES_MAX
 );
 typed_name!(
     /// The team that answers for a service.
-    OwnerId, check_name, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", NAME_BYTES_MAX
+    OwnerId, check_name, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "name", NAME_BYTES_MAX
 );
 typed_name!(
     /// A place where data may live, such as `eu` or `us-east`.
-    RegionId, check_name, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", NAME_BYTES_MAX
+    RegionId, check_name, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "name", NAME_BYTES_MAX
 );
 typed_name!(
     /// The public half of an API key: it names the key and proves nothing.
-    KeyId, check_name, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", NAME_BYTES_MAX
+    KeyId, check_name, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "name", NAME_BYTES_MAX
 );
 typed_name!(
     /// A document's id within its tenant. Any text without control characters.
-    DocId, check_doc_id, "^[^\\u0000-\\u001f\\u007f]+$", DOC_ID_BYTES_MAX
+    DocId, check_doc_id, "^[^\\u0000-\\u001f\\u007f]+$", "document-id", DOC_ID_BYTES_MAX
 );
 
 /// The pattern that all names but [`DocId`] share, for schemas and messages.

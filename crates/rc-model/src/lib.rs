@@ -4,21 +4,26 @@
 //! the caller hands in (with source spans) and gives back values or diagnostics.
 //!
 //! Read first: [`id`] (names that cannot be swapped), [`units`] (rates, sizes, durations),
+//! [`workspace::Model`] (what a project says, or everything that is wrong with it),
 //! [`problem::Problem`] (what an error looks like on the wire).
 
 pub mod catalog;
+mod check;
 pub mod clock;
 pub mod code;
+mod consistency;
 pub mod digest;
 pub mod endpoints;
 pub mod id;
 pub mod layout;
 pub mod problem;
 pub mod project;
+pub mod schema;
 pub mod source;
 pub mod tenants;
 pub mod trace;
 pub mod units;
+pub mod workspace;
 pub mod yaml;
 
 pub use clock::{Clock, SystemClock, Timestamp};
@@ -26,5 +31,7 @@ pub use digest::Digest;
 pub use id::{DocId, KeyId, OwnerId, RegionId, ServiceId, TenantId, TierId};
 pub use layout::Layout;
 pub use problem::Problem;
+pub use source::{Diagnostic, Severity};
 pub use trace::TraceContext;
 pub use units::{ByteSize, Rate, Span};
+pub use workspace::{Model, Sources};

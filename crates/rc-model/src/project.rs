@@ -8,6 +8,7 @@ use crate::id::RegionId;
 /// The whole of `royalcrown.yaml`. Absent: everything embedded, on `127.0.0.1:8080`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "royalcrown.yaml")]
 pub struct ProjectFile {
     /// The platform's name in logs and pages. Default: the folder's name.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,7 +30,7 @@ pub struct ProjectFile {
 pub struct StoreSection {
     /// `sqlite:` for files under `.royalcrown/data` (the default), or `postgres://user:password@host:port/db`.
     /// A password is better given in the environment as `RC_STORE_URL`, which wins over this value.
-    #[schemars(regex(pattern = "^(sqlite:$|postgres(ql)?://)"))]
+    #[schemars(regex(pattern = "^(sqlite:$|postgres(ql)?://)"), extend("format" = "store-url", "writeOnly" = true))]
     pub url: String,
 }
 
@@ -47,6 +48,7 @@ impl Default for StoreSection {
 pub struct GatewaySection {
     /// The address to listen on. Absent: `127.0.0.1:8080`, or a free port when that one is taken.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "socket-address", "examples" = ["127.0.0.1:8080"]))]
     pub listen: Option<std::net::SocketAddr>,
     /// Certificate and key files (PEM). Absent: plain HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,8 +66,10 @@ pub struct GatewaySection {
 #[serde(deny_unknown_fields)]
 pub struct TlsSection {
     /// The certificate chain, the server's own first.
+    #[schemars(length(min = 1))]
     pub certificate: String,
     /// The private key (PKCS #8, PKCS #1 or SEC1).
+    #[schemars(length(min = 1))]
     pub key: String,
 }
 

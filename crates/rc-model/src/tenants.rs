@@ -11,6 +11,7 @@ use crate::units::{ByteSize, Rate, Span};
 /// The whole of `tenants.yaml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "tenants.yaml")]
 pub struct TenantsFile {
     /// Classes of service. `gold`, `silver` and `bronze` exist without being written down.
     pub tiers: BTreeMap<TierId, Tier>,

@@ -1,0 +1,115 @@
+//! "Did you mean": the nearest of some names.
+
+/// Most names that a hint lists.
+const NAMES_SHOWN_MAX: usize = 12;
+
+/// The candidate that `text` was probably meant to be: at most a third of its characters differ.
+pub(crate) fn closest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let wanted = normal(text);
+    // A key of a thousand characters is no typing mistake; distances are quadratic.
+    if wanted.len() > 2 * crate::id::NAME_BYTES_MAX {
+        return None;
+    }
+    candidates
+        .into_iter()
+        .map(|candidate| (distance(&wanted, &normal(candidate)), candidate))
+        .filter(|(distance, candidate)| *distance <= wanted.len().max(candidate.len()).div_ceil(3).min(3))
+        .filter(|(distance, candidate)| *distance < wanted.len().min(candidate.chars().count()))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// `one of `a`, `b` or `c``, shortened when there are many.
+pub(crate) fn one_of<T: AsRef<str>>(names: &[T]) -> String {
+    let shown: Vec<String> = names
+        .iter()
+        .take(NAMES_SHOWN_MAX)
+        .map(|name| format!("`{}`", name.as_ref()))
+        .collect();
+    let rest = names.len().saturating_sub(shown.len());
+    if rest > 0 {
+        return format!("one of {} and {rest} more", shown.join(", "));
+    }
+    match shown.as_slice() {
+        [] => "there is none".to_owned(),
+        [only] => format!("it can only be {only}"),
+        [first @ .., last] => format!("one of {} or {last}", first.join(", ")),
+    }
+}
+
+/// Lower case, with `_` for `-`: these are the commonest slips.
+fn normal(text: &str) -> Vec<char> {
+    let lower = text.chars().flat_map(char::to_lowercase);
+    lower.map(|c| if c == '-' { '_' } else { c }).collect()
+}
+
+/// Insertions, deletions, substitutions and swaps of neighbours (optimal string alignment).
+fn distance(a: &[char], b: &[char]) -> usize {
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, to) in b.iter().enumerate() {
+            let mut cost = (last[j] + usize::from(from != to))
+                .min(last[j + 1] + 1)
+                .min(row[j] + 1);
+            if i > 0 && j > 0 && a[i - 1] == *to && b[j - 1] == *from {
+                cost = cost.min(before[j - 1] + 1);
+            }
+            row.push(cost);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_count_slips() {
+        let chars = |text: &str| text.chars().collect::<Vec<char>>();
+        for (a, b, expected) in [
+            ("", "", 0),
+            ("tier", "", 4),
+            ("tier", "tier", 0),
+            ("teir", "tier", 1),
+            ("tiers", "tier", 1),
+            ("owner", "onwer", 1),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!(distance(&chars(a), &chars(b)), expected, "{a} {b}");
+            assert_eq!(distance(&chars(b), &chars(a)), expected, "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn only_near_names_are_suggested() {
+        let names = ["tier", "owner", "oncall", "ratelimit_headers", "rps"];
+        for (text, expected) in [
+            ("teir", Some("tier")),
+            ("Tier", Some("tier")),
+            ("on-call", Some("oncall")),
+            ("onwer", Some("owner")),
+            ("ratelimit-headers", Some("ratelimit_headers")),
+            ("rate_limit_headers", Some("ratelimit_headers")),
+            ("rp", Some("rps")),
+            ("x", None),
+            ("banana", None),
+            ("", None),
+        ] {
+            assert_eq!(closest(text, names), expected, "{text}");
+        }
+        assert_eq!(closest(&"x".repeat(100_000), names), None);
+    }
+
+    #[test]
+    fn long_lists_are_shortened() {
+        assert_eq!(one_of::<&str>(&[]), "there is none");
+        assert_eq!(one_of(&["a"]), "it can only be `a`");
+        assert_eq!(one_of(&["a", "b", "c"]), "one of `a`, `b` or `c`");
+        let many: Vec<String> = (0..40).map(|n| n.to_string()).collect();
+        assert!(one_of(&many).ends_with("`11` and 28 more"));
+    }
+}

@@ -1,0 +1,93 @@
+//! `tenants.yaml` against itself and the project.
+
+use std::sync::Arc;
+
+use super::{Documents, check_not_zero, tiers};
+use crate::check::suggest::{closest, one_of};
+use crate::source::{Diagnostic, SourceFile, quote};
+use crate::yaml::Node;
+
+pub(super) fn check(documents: &Documents<'_>, problems: &mut Vec<Diagnostic>) {
+    if let Some((source, own)) = documents.tenants.entry("tiers") {
+        for tier in own.value.entries() {
+            check_not_zero(source, tier.value.entry("timeout"), problems);
+        }
+    }
+    let Some((source, tenants)) = documents.tenants.entry("tenants") else {
+        return;
+    };
+    if matches!(&tenants.value.value, crate::yaml::Value::Map(entries) if entries.is_empty()) {
+        problems.push(
+            Diagnostic::warning("RC-CFG-018", source, tenants.key_span, "there is no tenant")
+                .label("nobody can call the platform")
+                .hint("add a tenant, or remove the key to get the demo tenants `acme` and `globex`"),
+        );
+    }
+    let tiers = tiers(documents).unwrap_or_default();
+    let region = documents
+        .project
+        .entry("region")
+        .and_then(|(_, entry)| entry.value.as_text());
+    for tenant in tenants.value.entries() {
+        check_not_zero(source, tenant.value.entry("timeout"), problems);
+        if let Some(tier) = tenant.value.get("tier") {
+            check_tier(
+                source,
+                tier,
+                &format!("the tenant {}", quote(&tenant.key)),
+                &tiers,
+                problems,
+            );
+        }
+        if let (Some(region), Some(residency)) = (region, tenant.value.entry("residency")) {
+            let allowed: Vec<&str> = residency.value.items().iter().filter_map(Node::as_text).collect();
+            if !allowed.is_empty() && !allowed.contains(&region) {
+                let message = format!("{} may not have data in {}", quote(&tenant.key), quote(region));
+                let mut warning = Diagnostic::warning("RC-CFG-017", source, residency.key_span, message)
+                    .hint(format!(
+                        "add {} to the list, or serve this tenant from an installation in {}",
+                        quote(region),
+                        quote(allowed[0]),
+                    ));
+                if let Some((project, entry)) = documents.project.entry("region") {
+                    warning = warning.note(project, entry.value.span, "this installation's region");
+                }
+                problems.push(warning);
+            }
+        }
+    }
+}
+
+/// Reports the tier that `node` names when there is none of that name.
+pub(super) fn check_tier(
+    source: &Arc<SourceFile>,
+    node: &Node,
+    owner: &str,
+    tiers: &[String],
+    problems: &mut Vec<Diagnostic>,
+) {
+    // What is no name at all has been reported.
+    let Some(name) = node.as_text().filter(|name| crate::id::check_name(name).is_ok()) else {
+        return;
+    };
+    if tiers.iter().any(|tier| tier == name) {
+        return;
+    }
+    let hint = match closest(name, tiers.iter().map(String::as_str)) {
+        Some(guess) => format!("did you mean `{guess}`?"),
+        None => format!(
+            "write {}, or define it under `tiers:` in tenants.yaml",
+            one_of(tiers)
+        ),
+    };
+    problems.push(
+        Diagnostic::error(
+            "RC-CFG-011",
+            source,
+            node.span,
+            format!("{owner} has the tier {}, which does not exist", quote(name)),
+        )
+        .label("no tier of this name")
+        .hint(hint),
+    );
+}
