@@ -1,0 +1,3 @@
+//! The built binary, as a user meets it: one file a command area, one scratch project a test.
+
+mod world;
