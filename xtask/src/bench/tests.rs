@@ -1,0 +1,74 @@
+use super::documents::{cut, without_marks};
+use super::memory::pss_kib;
+use super::{Figure, Machine, Results, Unit, kernel_series, machine, median, page};
+
+#[test]
+fn the_median_is_the_middle() {
+    assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+    assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    assert!(median(&[]).is_nan());
+}
+
+#[test]
+fn this_machine_can_be_described() {
+    let machine = machine().unwrap();
+    assert!(machine.cores > 0 && machine.memory_gib > 0);
+    assert_eq!(kernel_series("6.1.0-30-amd64\n"), "6.1");
+}
+
+#[test]
+fn manual_pages_lose_their_marks_and_keep_their_words() {
+    let page = ".\\\" a comment\n.TH OPEN 2\n.SH NAME\nopen \\- open a \\fIfile\\fP\n.PP\n.BR read (2)\n";
+    assert_eq!(without_marks(page), "\nNAME\nopen - open a file\nread (2)\n");
+}
+
+#[test]
+fn texts_are_cut_at_empty_lines_and_short_rests_stay() {
+    let paragraph = format!("{}\n\n", "word ".repeat(80));
+    let pieces = cut(&paragraph.repeat(26));
+    assert!(pieces.len() >= 4, "{}", pieces.len());
+    assert!(pieces.iter().all(|piece| (500..3_200).contains(&piece.len())));
+    assert!(cut("too short").is_empty());
+    assert!(cut("").is_empty());
+}
+
+#[test]
+fn memory_is_read_from_the_rollup() {
+    assert_eq!(
+        pss_kib("Rss:      100 kB\nPss:       42 kB\nPss_Anon: 7 kB\n").unwrap(),
+        42.0
+    );
+    assert!(pss_kib("Rss: 1 kB\n").is_err());
+}
+
+#[test]
+fn the_page_shows_every_figure_with_its_target_and_survives_a_round_trip() {
+    let results = Results {
+        subject: "platform".to_owned(),
+        method: "By hand.".to_owned(),
+        command: "make bench".to_owned(),
+        commit: "0123456789".to_owned(),
+        machine: Machine {
+            cores: 2,
+            memory_gib: 24,
+            processor: "a processor".to_owned(),
+            kernel: "6.1".to_owned(),
+        },
+        figures: vec![
+            Figure::new("start", Unit::Seconds, Some(3.0), vec![0.5, 0.25, 0.75]),
+            Figure::new("memory", Unit::Mebibytes, Some(100.0), vec![150.0]),
+            Figure::new("free", Unit::Seconds, None, vec![12.34]),
+        ],
+    };
+    let text = serde_json::to_string(&results).unwrap();
+    assert_eq!(serde_json::from_str::<Results>(&text).unwrap(), results);
+    let page = page::render(&[results]);
+    for expect in [
+        "## Platform",
+        "| start | 0.50 s | 0.25 s | 0.75 s | ≤ 3.00 s | met |",
+        "| memory | 150 MiB | 150 MiB | 150 MiB | ≤ 100 MiB | **missed** |",
+        "| free | 12.3 s | 12.3 s | 12.3 s |  |  |",
+    ] {
+        assert!(page.contains(expect), "{expect}\n{page}");
+    }
+}
