@@ -62,7 +62,15 @@ pub const EVT: &[Code] = &[
 ];
 
 /// The gateway.
-pub const GW: &[Code] = &[];
+pub const GW: &[Code] = &[
+    code("RC-GW-060", "the admin API is busy"),
+    code("RC-GW-061", "malformed admin request"),
+    code("RC-GW-062", "unknown tenant"),
+    code("RC-GW-063", "the system gave no randomness"),
+    code("RC-GW-064", "too many keys"),
+    code("RC-GW-065", "unknown key"),
+    code("RC-GW-066", "the TLS files cannot be used"),
+];
 
 /// Ingest.
 pub const ING: &[Code] = &[];
@@ -76,6 +84,7 @@ pub const SRV: &[Code] = &[
     code("RC-SRV-005", "the current folder cannot be read"),
     code("RC-SRV-006", "signals cannot be received"),
     code("RC-SRV-007", "a service did not start"),
+    code("RC-SRV-008", "generated documents cannot be written"),
 ];
 
 /// The store.
