@@ -21,18 +21,25 @@ use wording::{about, and, kind, kinds, wrong_type_hint};
 const KEYS_SHOWN_MAX: usize = 16;
 
 /// Everything in `root` that the JSON Schema `schema` does not allow.
-pub(crate) fn check(source: &Arc<SourceFile>, schema: &Json, root: &Node) -> Vec<Diagnostic> {
+///
+/// Besides the problems it gives the places of values that may be secret.
+pub(crate) fn check(
+    source: &Arc<SourceFile>,
+    schema: &Json,
+    root: &Node,
+) -> (Vec<Diagnostic>, Vec<ByteSpan>) {
     let mut checker = Checker {
         source,
         schema,
         above: Vec::new(),
         problems: Vec::new(),
+        secrets: Vec::new(),
     };
     // A file with nothing but comments is as good as none.
     if root.value != Value::Null {
         checker.visit(schema, root, &Place::root());
     }
-    checker.problems
+    (checker.problems, checker.secrets)
 }
 
 /// Where a value stands.
@@ -145,6 +152,7 @@ struct Checker<'a> {
     /// The mappings around the current one, with the keys they may have.
     above: Vec<(String, &'a Map<String, Json>)>,
     problems: Vec<Diagnostic>,
+    secrets: Vec<ByteSpan>,
 }
 
 impl<'a> Checker<'a> {
@@ -183,6 +191,9 @@ impl<'a> Checker<'a> {
         place.secret |= [schema, resolved.schema]
             .into_iter()
             .any(|schema| schema.get("writeOnly") == Some(&Json::Bool(true)));
+        if place.secret && !matches!(node.value, Value::Map(_) | Value::Null) {
+            self.secrets.push(node.span);
+        }
         if node.value == Value::Null && resolved.nullable {
             self.warn_of_comment(node, &place);
             return;
@@ -309,7 +320,7 @@ impl<'a> Checker<'a> {
         guess
     }
 
-    /// Whether `key` belongs one or more levels up, or one level down.
+    /// Whether `key` belongs one or more levels up, one level down, or to a neighbour.
     fn elsewhere(&self, key: &str, properties: &'a Map<String, Json>) -> Option<String> {
         let mut outer = self.above.iter().rev().skip(1);
         if let Some((path, _)) = outer.find(|(_, properties)| properties.contains_key(key)) {
@@ -323,14 +334,27 @@ impl<'a> Checker<'a> {
                 quote(key)
             ));
         }
-        let (parent, _) = properties.iter().find(|(_, schema)| {
+        if let Some(parent) = self.holder(key, properties) {
+            return Some(format!(
+                "{} belongs below `{parent}:`, indented deeper",
+                quote(key)
+            ));
+        }
+        let mut outer = self.above.iter().rev().skip(1);
+        let neighbour = outer.find_map(|(_, properties)| self.holder(key, properties))?;
+        Some(format!("{} is a key of `{neighbour}`; move it there", quote(key)))
+    }
+
+    /// The one of `properties` whose own keys include `key`.
+    fn holder(&self, key: &str, properties: &'a Map<String, Json>) -> Option<&'a str> {
+        let holds = |schema| {
             let inner = self.resolve(schema).properties();
             inner.is_some_and(|inner| inner.contains_key(key))
-        })?;
-        Some(format!(
-            "{} belongs below `{parent}:`, indented deeper",
-            quote(key)
-        ))
+        };
+        properties
+            .iter()
+            .find(|(_, schema)| holds(*schema))
+            .map(|(name, _)| name.as_str())
     }
 
     fn missing_keys(
@@ -428,7 +452,7 @@ impl<'a> Checker<'a> {
         let found = if place.secret {
             String::new()
         } else {
-            format!(", not {number}")
+            format!(", not {}", quote(self.source.slice(node.span)))
         };
         let message = format!("{} must be {range}{found}", place.name());
         let diagnostic = self.error("RC-CFG-008", node, place, message);
@@ -491,6 +515,8 @@ impl<'a> Checker<'a> {
         let hint = wrong_type_hint(&resolved.types(), node, written, key, &required, &properties);
         let hint = if place.secret && scalar {
             Some("put it into quotes".to_owned())
+        } else if let Some(options) = resolved.options() {
+            Some(one_of(&options))
         } else {
             hint.filter(|_| !place.secret)
         };
@@ -500,6 +526,10 @@ impl<'a> Checker<'a> {
 
     fn no_value(&mut self, resolved: Resolved<'a>, node: &Node, place: &Place<'a>) {
         let hint = match self.swallowed(node) {
+            Some(comment) if resolved.format() == Some("name") => {
+                let name = quote(comment.trim_start_matches('#'));
+                format!("everything after ` #` is a comment; write {name}, without the `#`")
+            }
             Some(comment) => format!("everything after ` #` is a comment; write \"{comment}\", in quotes"),
             None if resolved.types().contains(&"object") => {
                 let key = place.key.map_or("", |entry| entry.key.as_str());
@@ -545,7 +575,7 @@ impl<'a> Checker<'a> {
     fn error(&self, code: &'static str, node: &Node, place: &Place<'a>, message: String) -> Diagnostic {
         let span = self.first_line(node.span);
         match place.key.filter(|_| place.secret) {
-            Some(entry) => Diagnostic::error(code, self.source, entry.key_span, message).hide(node.span),
+            Some(entry) => Diagnostic::error(code, self.source, entry.key_span, message),
             None => Diagnostic::error(code, self.source, span, message),
         }
     }
@@ -556,6 +586,3 @@ impl<'a> Checker<'a> {
         ByteSpan::new(span.start, span.start + end)
     }
 }
-
-#[cfg(test)]
-mod tests;

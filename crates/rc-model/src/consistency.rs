@@ -91,6 +91,3 @@ fn first_line(source: &SourceFile, span: ByteSpan) -> ByteSpan {
     let end = text.find(['\n', '\r']).unwrap_or(text.len());
     ByteSpan::new(span.start, span.start + end)
 }
-
-#[cfg(test)]
-mod tests;

@@ -26,6 +26,7 @@ pub mod units;
 pub mod workspace;
 pub mod yaml;
 
+pub use check::suggest::closest;
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use digest::Digest;
 pub use id::{DocId, KeyId, OwnerId, RegionId, ServiceId, TenantId, TierId};

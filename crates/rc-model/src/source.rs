@@ -192,7 +192,7 @@ pub struct Diagnostic {
     source: Option<Arc<SourceFile>>,
     /// What must not be shown although it is on the same line: values that may be secret.
     #[serde(skip)]
-    hidden: Option<ByteSpan>,
+    hidden: Arc<[ByteSpan]>,
 }
 
 impl Diagnostic {
@@ -217,7 +217,7 @@ impl Diagnostic {
             hint: None,
             notes: Vec::new(),
             source: Some(Arc::clone(source)),
-            hidden: None,
+            hidden: Arc::default(),
         }
     }
 
@@ -250,7 +250,7 @@ impl Diagnostic {
             hint: None,
             notes: Vec::new(),
             source: None,
-            hidden: None,
+            hidden: Arc::default(),
         }
     }
 
@@ -292,10 +292,10 @@ impl Diagnostic {
         self
     }
 
-    /// The same, never showing the text of `span`.
+    /// The same, never showing the text of `spans` of its own file.
     #[must_use]
-    pub fn hide(mut self, span: ByteSpan) -> Self {
-        self.hidden = Some(span);
+    pub fn hide(mut self, spans: &Arc<[ByteSpan]>) -> Self {
+        self.hidden = Arc::clone(spans);
         self
     }
 

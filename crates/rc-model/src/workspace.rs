@@ -238,9 +238,19 @@ fn typed<T: Default + DeserializeOwned>(
         return Some(T::default());
     };
     let schema = schema::schema(name).expect("the names of files are names of schemas");
-    let found = check::check(source, &schema, root);
+    let (found, secrets) = check::check(source, &schema, root);
     let sound = !found.iter().any(Diagnostic::is_error);
     problems.extend(found);
+    if !secrets.is_empty() {
+        // Also in what has been found by others: they may speak of the same line.
+        let secrets: Arc<[ByteSpan]> = secrets.into();
+        for problem in problems
+            .iter_mut()
+            .filter(|problem| problem.file == source.name())
+        {
+            *problem = problem.clone().hide(&secrets);
+        }
+    }
     if !sound {
         return None;
     }
@@ -268,7 +278,8 @@ fn in_order(mut problems: Vec<Diagnostic>) -> Vec<Diagnostic> {
     problems.sort_by(|a, b| {
         (rank(&a.file), &a.file, a.span.start, a.code).cmp(&(rank(&b.file), &b.file, b.span.start, b.code))
     });
-    problems.dedup();
+    // An alias repeats what its anchor has been told.
+    problems.dedup_by(|a, b| (&a.file, a.span, a.code) == (&b.file, b.span, b.code));
     let mut kept: Vec<Diagnostic> = Vec::new();
     for file in problems.chunk_by(|a, b| a.file == b.file) {
         kept.extend(file.iter().take(PROBLEMS_MAX).cloned());

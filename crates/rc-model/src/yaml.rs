@@ -24,7 +24,7 @@ pub const ALIAS_NODES_MAX: usize = 100_000;
 pub const PROBLEMS_MAX: usize = 100;
 
 /// A value and where it was written.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Node {
     /// Where the value is. For a value that was left out, the place of its key.
     pub span: ByteSpan,
@@ -32,8 +32,9 @@ pub struct Node {
 }
 
 /// What a node holds.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub enum Value {
+    #[default]
     Null,
     Bool(bool),
     Int(i128),
@@ -128,20 +129,24 @@ impl Node {
 /// # Errors
 /// Everything that is wrong with it as YAML: the first syntax error, or all doubled keys and the like.
 pub fn parse(source: &Arc<SourceFile>) -> Result<Node, Vec<Diagnostic>> {
-    refuse_unreadable(source).map_err(|diagnostic| vec![diagnostic])?;
+    if let Some(refusal) = refuse_unreadable(source) {
+        return Err(vec![refusal]);
+    }
     tree::build(source)
 }
 
 /// Size and characters; the parser below must not meet a NUL, which it takes for the end.
-fn refuse_unreadable(source: &Arc<SourceFile>) -> Result<(), Diagnostic> {
+fn refuse_unreadable(source: &Arc<SourceFile>) -> Option<Diagnostic> {
     let text = source.text();
     if text.len() > FILE_BYTES_MAX {
-        return Err(Diagnostic::of_file(
-            "RC-CFG-002",
-            source.name(),
-            format!("the file has {} bytes, the limit is {FILE_BYTES_MAX}", text.len()),
-        )
-        .hint("is this the right file? Models are small; data belongs into the store"));
+        return Some(
+            Diagnostic::of_file(
+                "RC-CFG-002",
+                source.name(),
+                format!("the file has {} bytes, the limit is {FILE_BYTES_MAX}", text.len()),
+            )
+            .hint("is this the right file? Models are small; data belongs into the store"),
+        );
     }
     let unprintable = |c: char| {
         matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{7f}'..='\u{84}'
@@ -153,16 +158,18 @@ fn refuse_unreadable(source: &Arc<SourceFile>) -> Result<(), Diagnostic> {
             '\0' => "is the file UTF-16 or binary? Save it as UTF-8 text",
             _ => r#"remove it, or write it as an escape in double quotes, such as "\u001b""#,
         };
-        return Err(Diagnostic::error(
-            "RC-CFG-002",
-            source,
-            span,
-            format!("the character U+{:04X} is not allowed in YAML", u32::from(c)),
-        )
-        .label("this cannot be seen, and is not text")
-        .hint(hint));
+        return Some(
+            Diagnostic::error(
+                "RC-CFG-002",
+                source,
+                span,
+                format!("the character U+{:04X} is not allowed in YAML", u32::from(c)),
+            )
+            .label("this cannot be seen, and is not text")
+            .hint(hint),
+        );
     }
-    Ok(())
+    None
 }
 
 #[cfg(test)]

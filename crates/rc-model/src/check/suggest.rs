@@ -3,8 +3,9 @@
 /// Most names that a hint lists.
 const NAMES_SHOWN_MAX: usize = 12;
 
-/// The candidate that `text` was probably meant to be: at most a third of its characters differ.
-pub(crate) fn closest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The candidate that `text` was probably meant to be: at most a third of its characters differ, whatever
+/// their case.
+pub fn closest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = normal(text);
     // A key of a thousand characters is no typing mistake; distances are quadratic.
     if wanted.len() > 2 * crate::id::NAME_BYTES_MAX {
@@ -32,9 +33,17 @@ pub(crate) fn one_of<T: AsRef<str>>(names: &[T]) -> String {
     }
     match shown.as_slice() {
         [] => "there is none".to_owned(),
-        [only] => format!("it can only be {only}"),
+        [only] => only.clone(),
         [first @ .., last] => format!("one of {} or {last}", first.join(", ")),
     }
+}
+
+/// `write one of `a` or `b`, or add it`; with no names only `add it` is left.
+pub(crate) fn one_of_or<T: AsRef<str>>(names: &[T], otherwise: &str) -> String {
+    if names.is_empty() {
+        return otherwise.to_owned();
+    }
+    format!("write {}, or {otherwise}", one_of(names))
 }
 
 /// Lower case, with `_` for `-`: these are the commonest slips.
@@ -107,7 +116,7 @@ mod tests {
     #[test]
     fn long_lists_are_shortened() {
         assert_eq!(one_of::<&str>(&[]), "there is none");
-        assert_eq!(one_of(&["a"]), "it can only be `a`");
+        assert_eq!(one_of(&["a"]), "`a`");
         assert_eq!(one_of(&["a", "b", "c"]), "one of `a`, `b` or `c`");
         let many: Vec<String> = (0..40).map(|n| n.to_string()).collect();
         assert!(one_of(&many).ends_with("`11` and 28 more"));

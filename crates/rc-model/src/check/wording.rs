@@ -73,6 +73,9 @@ pub(super) fn wrong_type_hint(
         }
         Value::Text(text) if wants("boolean") => truth(text)
             .map(|truth| format!("in YAML 1.2 only `true` and `false` are truth values; write `{truth}`")),
+        Value::Text(text) if wants("array") && text.contains(['"', '\'']) => {
+            Some("write a list, with one item for each word".to_owned())
+        }
         Value::Text(text) if wants("array") => Some(format!("write a list: {}", as_list(text))),
         Value::Int(_) | Value::Float(_) | Value::Bool(_) if wants("string") => {
             Some(format!("put it into quotes: `\"{written}\"`"))
@@ -84,7 +87,7 @@ pub(super) fn wrong_type_hint(
             Some("names are keys here: write `NAME:` with its keys below it, without the `-`".to_owned())
         }
         Value::List(_) if wants("object") => {
-            Some("remove the `-`: this is one mapping, not a list".to_owned())
+            Some(format!("it is one mapping, with the keys {}", and(properties)))
         }
         Value::Map(_) if wants("array") => Some("start each item with `- `".to_owned()),
         _ if wants("object") && required.len() == 1 && !key.is_empty() => Some(format!(

@@ -8,7 +8,7 @@ use super::tenants::check_tier;
 use super::{Document, Documents, check_not_zero, first_line, tiers};
 use crate::catalog::{Builtin, Method};
 use crate::check::format;
-use crate::check::suggest::{closest, one_of};
+use crate::check::suggest::{closest, one_of_or};
 use crate::source::{ByteSpan, Diagnostic, SourceFile, quote};
 use crate::yaml::{Entry, Node, Value};
 
@@ -124,7 +124,7 @@ impl<'a> Catalog<'a> {
         }
         let hint = match closest(name, names.iter().copied()) {
             Some(guess) => format!("did you mean `{guess}`?"),
-            None => format!("write {}, or add it under `owners:`", one_of(&names)),
+            None => one_of_or(&names, "add it under `owners:`"),
         };
         let message = format!(
             "the service {} belongs to {}, which is not an owner",
@@ -149,7 +149,7 @@ impl<'a> Catalog<'a> {
             let others: Vec<&str> = self.names().filter(|other| *other != service.key).collect();
             let hint = match closest(name, others.iter().copied()) {
                 Some(guess) => format!("did you mean `{guess}`?"),
-                None => format!("write {}, or add the service", one_of(&others)),
+                None => one_of_or(&others, "add the service"),
             };
             let message = format!(
                 "the service {} needs {}, which does not exist",
@@ -205,11 +205,7 @@ impl<'a> Catalog<'a> {
                 "PORT" => "remove it, and write `port:` for a port of your choice",
                 _ => "write `NAME: value`",
             };
-            problems.push(
-                self.error("RC-CFG-017", variable.key_span, message)
-                    .hide(variable.value.span)
-                    .hint(hint),
-            );
+            problems.push(self.error("RC-CFG-017", variable.key_span, message).hint(hint));
         }
     }
 
@@ -250,15 +246,11 @@ impl<'a> Catalog<'a> {
                 "`{key}` has no effect on {}, one of Royalcrown's own services",
                 quote(&service.key)
             );
-            let warning = self
-                .error("RC-CFG-018", entry.key_span, message)
-                .demoted()
-                .hint(hint);
-            problems.push(if key == "env" {
-                warning.hide(entry.value.span)
-            } else {
-                warning
-            });
+            problems.push(
+                self.error("RC-CFG-018", entry.key_span, message)
+                    .demoted()
+                    .hint(hint),
+            );
         }
         let gateway = Builtin::from_name(&service.key) == Some(Builtin::Gateway);
         if let (true, Some(entry)) = (

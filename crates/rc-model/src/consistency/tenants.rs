@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Documents, check_not_zero, tiers};
-use crate::check::suggest::{closest, one_of};
+use crate::check::suggest::{closest, one_of_or};
 use crate::source::{Diagnostic, SourceFile, quote};
 use crate::yaml::Node;
 
@@ -75,10 +75,7 @@ pub(super) fn check_tier(
     }
     let hint = match closest(name, tiers.iter().map(String::as_str)) {
         Some(guess) => format!("did you mean `{guess}`?"),
-        None => format!(
-            "write {}, or define it under `tiers:` in tenants.yaml",
-            one_of(tiers)
-        ),
+        None => one_of_or(tiers, "define it under `tiers:` in tenants.yaml"),
     };
     problems.push(
         Diagnostic::error(

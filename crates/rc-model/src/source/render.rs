@@ -88,7 +88,7 @@ impl Diagnostic {
                     accent,
                     label: self.label.as_deref().unwrap_or(""),
                 };
-                snippet(&mut out, palette, gutter, source, mark, self.hidden);
+                snippet(&mut out, palette, gutter, source, mark, &self.hidden);
             }
             None => line(
                 &mut out,
@@ -110,7 +110,9 @@ impl Diagnostic {
                 accent: frame,
                 label: &note.label,
             };
-            snippet(&mut out, palette, gutter, &note.source, mark, None);
+            let same_file = note.file == self.file;
+            let hidden = if same_file { &*self.hidden } else { &[] };
+            snippet(&mut out, palette, gutter, &note.source, mark, hidden);
         }
         for (index, text) in self.hint.iter().flat_map(|hint| hint.lines()).enumerate() {
             if index == 0 {
@@ -157,7 +159,7 @@ fn snippet(
     gutter: usize,
     source: &SourceFile,
     mark: Mark<'_>,
-    hidden: Option<ByteSpan>,
+    hidden: &[ByteSpan],
 ) {
     let Palette { frame, reset, .. } = palette;
     let number = source.position(mark.span.start).line;
@@ -186,13 +188,15 @@ struct Cells {
 }
 
 impl Cells {
-    fn of(source: &SourceFile, number: usize, span: ByteSpan, hidden: Option<ByteSpan>) -> Self {
+    fn of(source: &SourceFile, number: usize, span: ByteSpan, hidden: &[ByteSpan]) -> Self {
         let at = source.line_span(number);
         let line = source.slice(at);
         let secrets = password(line);
         let is_secret = |offset: usize| {
             secrets.as_ref().is_some_and(|secret| secret.contains(&offset))
-                || hidden.is_some_and(|hidden| (hidden.start..hidden.end).contains(&(at.start + offset)))
+                || hidden
+                    .iter()
+                    .any(|hidden| (hidden.start..hidden.end).contains(&(at.start + offset)))
         };
         let inside = |offset: usize| line.floor_char_boundary(offset.saturating_sub(at.start));
         let (start, end) = (inside(span.start), inside(span.end));

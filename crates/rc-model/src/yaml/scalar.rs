@@ -29,12 +29,13 @@ fn integer(text: &str) -> Option<Value> {
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    // Beyond 128 bits only the size matters: it is out of every range.
-    Some(Value::Int(text.parse().unwrap_or(if text.starts_with('-') {
+    // Beyond 128 bits only the sign matters: it is out of every range.
+    let beyond = if text.starts_with('-') {
         i128::MIN
     } else {
         i128::MAX
-    })))
+    };
+    Some(Value::Int(text.parse().unwrap_or(beyond)))
 }
 
 fn radix(digits: &str, radix: u32) -> Option<Value> {

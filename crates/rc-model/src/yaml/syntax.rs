@@ -206,6 +206,10 @@ pub(super) fn explain(
                 format!("end it with `{close}`, or indent its lines deeper than its key")
             });
     }
+    // The parser looks ahead, and gives up before the events get there.
+    if info.contains("recursion limit") {
+        return super::tree::too_deep(source, one_char(text, offset));
+    }
     if info.contains("mapping values are not allowed") {
         return stray_colon(source, offset);
     }

@@ -24,19 +24,24 @@ pub(super) fn build(source: &Arc<SourceFile>) -> Result<Node, Vec<Diagnostic>> {
         let step = event
             .map_err(|error| {
                 let offset = builder.offsets.byte(error.marker().index());
-                syntax::explain(source, offset, builder.open_bracket(), error.info())
+                Box::new(syntax::explain(
+                    source,
+                    offset,
+                    builder.open_bracket(),
+                    error.info(),
+                ))
             })
             .and_then(|(event, span)| {
                 if matches!(event, Event::DocumentStart(_)) {
                     documents += 1;
                 }
                 if documents > 1 {
-                    return Err(second_document(source, builder.span(span)));
+                    return Err(Box::new(second_document(source, builder.span(span))));
                 }
                 builder.on_event(event, span)
             });
         if let Err(fatal) = step {
-            builder.problems.push(fatal);
+            builder.problems.push(*fatal);
             break;
         }
     }
@@ -44,16 +49,23 @@ pub(super) fn build(source: &Arc<SourceFile>) -> Result<Node, Vec<Diagnostic>> {
         builder.problems.truncate(PROBLEMS_MAX);
         return Err(builder.problems);
     }
-    Ok(builder.root.unwrap_or(Node {
-        span: ByteSpan::default(),
-        value: Value::Null,
-    }))
+    Ok(builder.root.unwrap_or_default())
 }
 
 fn second_document(source: &Arc<SourceFile>, span: ByteSpan) -> Diagnostic {
     Diagnostic::error("RC-CFG-003", source, span, "a second document starts here")
         .label("one file holds one document")
         .hint("remove the `---`, or move the rest into its own file")
+}
+
+pub(super) fn too_deep(source: &Arc<SourceFile>, span: ByteSpan) -> Diagnostic {
+    Diagnostic::error(
+        "RC-CFG-002",
+        source,
+        span,
+        format!("nested deeper than {DEPTH_MAX} levels"),
+    )
+    .hint("no file of ours is that deep; is a bracket repeated?")
 }
 
 /// A mapping or list that is not closed yet.
@@ -102,7 +114,7 @@ impl Builder<'_> {
     }
 
     /// An `Err` ends the reading; other problems are collected.
-    fn on_event(&mut self, event: Event<'_>, span: Span) -> Result<(), Diagnostic> {
+    fn on_event(&mut self, event: Event<'_>, span: Span) -> Result<(), Box<Diagnostic>> {
         let span = self.span(span);
         match event {
             Event::Nothing
@@ -131,24 +143,21 @@ impl Builder<'_> {
         }
     }
 
-    fn begin(&mut self, anchor: usize, span: ByteSpan, kind: Kind) -> Result<(), Diagnostic> {
+    fn begin(&mut self, anchor: usize, span: ByteSpan, kind: Kind) -> Result<(), Box<Diagnostic>> {
         if self.open.len() == DEPTH_MAX {
-            return Err(Diagnostic::error(
-                "RC-CFG-002",
-                self.source,
-                self.first_char(span),
-                format!("nested deeper than {DEPTH_MAX} levels"),
-            ));
+            return Err(Box::new(too_deep(self.source, self.first_char(span))));
         }
         if self.awaits_key() {
             let span = self.first_char(span);
-            return Err(Diagnostic::error(
-                "RC-CFG-003",
-                self.source,
-                span,
-                "a key must be a text, not a list or mapping",
-            )
-            .hint("a text that starts with a bracket needs quotes"));
+            return Err(Box::new(
+                Diagnostic::error(
+                    "RC-CFG-003",
+                    self.source,
+                    span,
+                    "a key must be a text, not a list or mapping",
+                )
+                .hint("a text that starts with a bracket needs quotes"),
+            ));
         }
         self.open.push(Open {
             anchor,
@@ -159,7 +168,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn end(&mut self, span: ByteSpan) -> Result<(), Diagnostic> {
+    fn end(&mut self, span: ByteSpan) -> Result<(), Box<Diagnostic>> {
         let open = self.open.pop().expect("the parser closes only what it opened");
         let whole = ByteSpan::new(open.start, span.end);
         let text = self.source.slice(whole);
@@ -180,8 +189,8 @@ impl Builder<'_> {
         anchor: usize,
         tag: Option<&Tag>,
         span: ByteSpan,
-    ) -> Result<(), Diagnostic> {
-        let written = self.source.slice(span).trim_end().len();
+    ) -> Result<(), Box<Diagnostic>> {
+        let written = written(self.source.slice(span), style);
         let mut span = ByteSpan::new(span.start, span.start + written);
         if self.awaits_key() {
             return self.on_key(text, style, anchor, span);
@@ -254,7 +263,7 @@ impl Builder<'_> {
         style: ScalarStyle,
         anchor: usize,
         span: ByteSpan,
-    ) -> Result<(), Diagnostic> {
+    ) -> Result<(), Box<Diagnostic>> {
         let empty = text.is_empty() && style == ScalarStyle::Plain;
         if empty {
             self.refuse_key(span, "a key is missing before this `:`");
@@ -316,23 +325,23 @@ impl Builder<'_> {
         }
     }
 
-    fn on_alias(&mut self, anchor: usize, span: ByteSpan) -> Result<(), Diagnostic> {
+    fn on_alias(&mut self, anchor: usize, span: ByteSpan) -> Result<(), Box<Diagnostic>> {
         if self.awaits_key() {
             self.refuse_key(span, "a key must be a text, not an alias");
             return Ok(());
         }
         let Some((node, weight)) = self.anchors.get(&anchor) else {
-            return Err(Diagnostic::error(
+            return Err(Box::new(Diagnostic::error(
                 "RC-CFG-003",
                 self.source,
                 span,
                 "the alias stands inside of what it stands for",
-            ));
+            )));
         };
         let weight = *weight;
         // Checked before the copy is made, so that a bomb costs nothing.
         if self.copied + weight > ALIAS_NODES_MAX {
-            return Err(self.too_much_copied(span));
+            return Err(Box::new(self.too_much_copied(span)));
         }
         self.copied += weight;
         // What is wrong with the copy is shown where it is used; the anchor's own place was checked there.
@@ -352,10 +361,10 @@ impl Builder<'_> {
     }
 
     /// Puts a complete node where it belongs.
-    fn finish(&mut self, node: Node, weight: usize, anchor: usize) -> Result<(), Diagnostic> {
+    fn finish(&mut self, node: Node, weight: usize, anchor: usize) -> Result<(), Box<Diagnostic>> {
         if anchor != 0 {
             if self.copied + weight > ALIAS_NODES_MAX {
-                return Err(self.too_much_copied(node.span));
+                return Err(Box::new(self.too_much_copied(node.span)));
             }
             self.copied += weight;
             self.anchors.insert(anchor, (node.clone(), weight));
@@ -414,6 +423,29 @@ impl Builder<'_> {
             .map_or(0, char::len_utf8);
         ByteSpan::new(span.start, span.start + width)
     }
+}
+
+/// How much of `text` is the scalar: the parser counts blanks and remarks after a closing quote in.
+fn written(text: &str, style: ScalarStyle) -> usize {
+    let quote = match style {
+        ScalarStyle::SingleQuoted => '\'',
+        ScalarStyle::DoubleQuoted => '"',
+        ScalarStyle::Plain | ScalarStyle::Literal | ScalarStyle::Folded => return text.trim_end().len(),
+    };
+    let open = text.find(quote).map_or(text.len(), |at| at + 1);
+    let mut rest = text[open..].char_indices().peekable();
+    while let Some((at, c)) = rest.next() {
+        if c == '\\' && quote == '"' {
+            rest.next();
+        } else if c == quote {
+            // Two single quotes in a single-quoted text are one.
+            if quote == '\'' && rest.next_if(|(_, next)| *next == quote).is_some() {
+                continue;
+            }
+            return open + at + 1;
+        }
+    }
+    text.trim_end().len()
 }
 
 fn shown(tag: &Tag) -> String {
