@@ -1,1 +1,27 @@
-//! Skeleton.
+//! Events: an append-only outbox written in the caller's transaction, a relay that moves it to a bus
+//! without loss, repetition or reordering per key, and consumers whose effects happen once.
+//!
+//! It refuses to know what events mean, and never gives out `kseq`: the writer takes it under its key's
+//! lock, so that number order is commit order and anybody can check the stream for ever after.
+//!
+//! Read first: [`NewEvent`] (what a service writes), [`Relay`] (how it travels), [`Consumer`] (how it
+//! takes effect).
+
+pub mod bus;
+pub mod consumer;
+pub mod error;
+pub mod event;
+pub mod outbox;
+pub mod relay;
+
+use std::future::Future;
+use std::pin::Pin;
+
+pub use bus::{Bus, Cursor, PostgresBus, Publish, ReadLimit, Record, Retention, SqliteBus};
+pub use consumer::{Applied, Consumer, ConsumerState, ConsumerStatus, Projection, Wake};
+pub use error::Error;
+pub use event::{Event, NewEvent, Seq};
+pub use relay::{Relay, RelayOptions, RelayStatus, Source};
+
+/// A boxed future, for traits that cross crates.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

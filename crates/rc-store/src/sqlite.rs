@@ -223,6 +223,12 @@ impl Sqlite {
             .map_or(Duration::ZERO, writer::Writer::wait)
     }
 
+    /// Whether this handle can only read.
+    #[must_use]
+    pub fn is_readonly(&self) -> bool {
+        self.0.writer.is_none()
+    }
+
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -33,7 +33,8 @@ pub struct PgClient {
     /// `None` only while dropping.
     object: Option<Object>,
     answer_time_max: Duration,
-    /// Set when a call was given up: what the connection does is unknown, so it is closed.
+    /// Set when a call was given up (what the connection does is unknown) or the session must not be
+    /// reused: it is closed then.
     broken: AtomicBool,
 }
 
@@ -63,6 +64,14 @@ impl PgClient {
             answer_time_max,
             broken: AtomicBool::new(false),
         }
+    }
+
+    /// The same connection, closed when dropped instead of going back to the pool: for what lives in the
+    /// session, such as an advisory lock.
+    #[must_use]
+    pub fn unpooled(self) -> Self {
+        self.broken.store(true, Ordering::Relaxed);
+        self
     }
 
     /// The same connection, waiting as long as a migration may take.

@@ -1,0 +1,159 @@
+//! What can go wrong with events; each kind is something a caller handles in its own way.
+
+use std::time::Duration;
+
+use crate::bus::Cursor;
+use crate::event::Seq;
+
+/// An events error. Cheap to clone.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// A number is missing before this event; see [`Gap`].
+    #[error("{0}")]
+    Gap(Box<Gap>),
+    /// Two different events have the same place in a key.
+    #[error("event {} of key `{}` has another id than the one that was applied", .0.found, .0.key)]
+    Mismatch(Box<Gap>),
+    /// The event cannot be written.
+    #[error("{0}")]
+    Invalid(Box<str>),
+    /// The events after this position are no longer on the bus.
+    #[error("the consumer is at {after}; the bus starts at {first}")]
+    Pruned {
+        /// Where the consumer is.
+        after: Seq,
+        /// The oldest event that is kept.
+        first: Seq,
+    },
+    /// The bus is not where the relay thought: somebody else has published.
+    #[error("the bus is at `{}` for `{}`, not at `{}`", .0.actual, .0.origin, .0.expected)]
+    Fenced(Box<Fenced>),
+    /// The outbox was restored into a cluster whose transaction numbers are lower.
+    #[error("the outbox has transaction {stored}, and the cluster is at {current}")]
+    Restored {
+        /// The highest transaction number in the outbox or the cursor.
+        stored: u64,
+        /// The next transaction number of the cluster.
+        current: u64,
+    },
+    /// The consumer's stored position is not where this process left it.
+    #[error("the consumer `{}` is at {}, not at {}", .0.consumer, .0.stored, .0.expected)]
+    Moved(Box<Moved>),
+    /// Stored data contradicts itself.
+    #[error("{0}")]
+    Damaged(Box<str>),
+    /// The store failed.
+    #[error("{tried}: {source}")]
+    Store {
+        /// What was tried.
+        tried: &'static str,
+        /// The store's own error.
+        source: rc_store::Error,
+    },
+}
+
+/// A consumer expected one number of a key and met another.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event {found} of key `{key}` (tenant `{tenant}`, topic `{topic}`) came after {last}")]
+pub struct Gap {
+    /// Whose event.
+    pub tenant: String,
+    /// Its topic.
+    pub topic: String,
+    /// Its key.
+    pub key: String,
+    /// The last number that was applied; 0 for none.
+    pub last: u64,
+    /// The number that came.
+    pub found: u64,
+}
+
+/// Where the bus is and where the relay thought it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fenced {
+    /// Whose outbox.
+    pub origin: String,
+    /// What the relay thought.
+    pub expected: Cursor,
+    /// What the bus says.
+    pub actual: Cursor,
+}
+
+/// Where a consumer is and where its process thought it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// Its name.
+    pub consumer: String,
+    /// The position this process read before.
+    pub expected: Seq,
+    /// The position in the store.
+    pub stored: Seq,
+}
+
+impl Error {
+    /// The stable error code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Gap(_) => "RC-EVT-001",
+            Self::Mismatch(_) => "RC-EVT-002",
+            Self::Invalid(_) => "RC-EVT-003",
+            Self::Pruned { .. } => "RC-EVT-004",
+            Self::Fenced(_) => "RC-EVT-005",
+            Self::Restored { .. } => "RC-EVT-006",
+            Self::Moved(_) => "RC-EVT-007",
+            Self::Damaged(_) => "RC-EVT-008",
+            Self::Store { .. } => "RC-EVT-009",
+        }
+    }
+
+    /// How long to wait before a retry can succeed; `None` when only a person can help.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Store { source, .. } => source.retry_after(),
+            Self::Fenced(_) | Self::Moved(_) => Some(Duration::ZERO),
+            Self::Gap(_)
+            | Self::Mismatch(_)
+            | Self::Invalid(_)
+            | Self::Pruned { .. }
+            | Self::Restored { .. }
+            | Self::Damaged(_) => None,
+        }
+    }
+
+    pub(crate) fn invalid(what: impl Into<String>) -> Self {
+        Self::Invalid(what.into().into())
+    }
+
+    pub(crate) fn damaged(what: impl Into<String>) -> Self {
+        Self::Damaged(what.into().into())
+    }
+
+    /// Wraps a store's error; gives an events error back that travelled through a job.
+    pub(crate) fn from_store(tried: &'static str) -> impl FnOnce(rc_store::Error) -> Self {
+        move |source| match source.downcast_ref::<Self>() {
+            Some(own) => own.clone(),
+            None => Self::Store { tried, source },
+        }
+    }
+}
+
+impl From<rc_store::Error> for Error {
+    fn from(source: rc_store::Error) -> Self {
+        Self::from_store("the store failed")(source)
+    }
+}
+
+impl From<Error> for rc_store::Error {
+    /// Inside a store's job: an events error rolls the job back and comes out whole at the other side.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Store { source, .. } => source,
+            own => Self::abort(own),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

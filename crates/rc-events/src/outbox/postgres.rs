@@ -1,0 +1,101 @@
+//! The outbox in PostgreSQL, read by snapshot pairs.
+//!
+//! Sequences commit out of order and transaction numbers are not commit order, so neither `pos > last`
+//! nor a watermark reads such a log without loss, inversion or stalls. A pair of snapshots does: what is
+//! visible in S2 and was not in S1 is exactly what committed between them, whatever else is running.
+//! Inside a pair rows go by key and number, which is commit order because the writer takes the number
+//! under its key's lock.
+
+mod pair;
+mod snapshot;
+
+use rc_store::{Migration, Migrations, TenantSql, TenantTx};
+
+use crate::Error;
+use crate::event::NewEvent;
+
+pub use pair::PostgresSource;
+
+/// The outbox's tables.
+pub const MIGRATIONS: Migrations = Migrations::new(
+    "outbox",
+    &[Migration {
+        number: 1,
+        name: "create_outbox",
+        up: concat!(
+            "CREATE TABLE outbox (
+    pos bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    tenant text COLLATE \"C\" NOT NULL,
+    topic text COLLATE \"C\" NOT NULL,
+    key text COLLATE \"C\" NOT NULL,
+    kseq bigint NOT NULL CHECK (kseq > 0),
+    id uuid NOT NULL,
+    fingerprint bytea NOT NULL CHECK (length(fingerprint) = 16),
+    type text NOT NULL,
+    schema int NOT NULL,
+    time_ms bigint NOT NULL,
+    traceparent text,
+    payload bytea NOT NULL
+);
+CREATE INDEX outbox_by_xid ON outbox (xid);
+",
+            rc_store::row_security!("outbox")
+        ),
+        down: "DROP TABLE outbox",
+    }],
+);
+
+const INSERT: TenantSql = TenantSql::new(
+    "INSERT INTO outbox
+        (tenant, topic, key, kseq, id, fingerprint, type, schema, time_ms, traceparent, payload)
+     SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[], $5::uuid[], $6::bytea[], $7::text[],
+        $8::int[], $9::bigint[], $10::text[], $11::bytea[])",
+);
+
+/// Appends events of the transaction's tenant: one statement for all of them.
+///
+/// # Errors
+/// [`Error::Invalid`] (travelling inside the store's error) for an event that breaks a limit or belongs
+/// to another tenant; what the server says.
+pub async fn append(tx: &TenantTx<'_>, events: &[NewEvent]) -> Result<(), rc_store::Error> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    for event in events {
+        event.check()?;
+        if event.tenant != *tx.tenant() {
+            return Err(Error::invalid("the event belongs to another tenant than its transaction").into());
+        }
+    }
+    let topics: Vec<&str> = events.iter().map(|event| &*event.topic).collect();
+    let keys: Vec<&str> = events.iter().map(|event| &*event.key).collect();
+    let numbers: Vec<i64> = events.iter().map(|event| event.kseq.cast_signed()).collect();
+    let ids: Vec<uuid::Uuid> = events.iter().map(|event| event.id).collect();
+    let fingerprints: Vec<&[u8]> = events.iter().map(|event| &event.fingerprint[..]).collect();
+    let types: Vec<&str> = events.iter().map(|event| &*event.event_type).collect();
+    let schemas: Vec<i32> = events.iter().map(|event| i32::from(event.schema)).collect();
+    let times: Vec<i64> = events.iter().map(|event| event.time.unix_ms()).collect();
+    let traces: Vec<Option<String>> = events
+        .iter()
+        .map(|event| event.trace.map(|trace| trace.to_string()))
+        .collect();
+    let payloads: Vec<&[u8]> = events.iter().map(|event| &event.payload[..]).collect();
+    tx.execute(
+        INSERT,
+        &[
+            &topics,
+            &keys,
+            &numbers,
+            &ids,
+            &fingerprints,
+            &types,
+            &schemas,
+            &times,
+            &traces,
+            &payloads,
+        ],
+    )
+    .await?;
+    Ok(())
+}

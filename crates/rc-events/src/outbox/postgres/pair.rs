@@ -1,0 +1,324 @@
+//! Reading the outbox by snapshot pairs.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rc_model::Timestamp;
+use rc_store::{PgClient, Postgres, SystemTx};
+use tokio::sync::{Mutex, Notify};
+
+use super::snapshot::{PairCursor, RowKey, Snapshot};
+use crate::bus::{Cursor, ReadLimit, Record};
+use crate::relay::{Backlog, Fetched, Source};
+use crate::{BoxFuture, Error};
+
+/// Rows taken from an open pair at a time. A pair is sorted for each of these, so more is cheaper for a
+/// relay that comes back after hours; the bytes are bounded apart.
+const ROWS_MAX: usize = 5_000;
+
+/// Bytes of payload taken from an open pair at a time.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// First key of our advisory locks (`RCRL`); the second is a hash of the origin.
+const LOCK_CLASS: i32 = 0x5243_524c;
+
+/// Counting stops here: a lag of a million rows is told as that.
+const BACKLOG_ROWS_MAX: i64 = 1_000_000;
+
+const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text";
+
+const NEWEST_XID: &str = "SELECT xid::text FROM outbox ORDER BY xid DESC LIMIT 1";
+
+/// By `outbox_by_xid`: the first arm is what started after S1, the second what was running in S1. Rows
+/// between cannot be new. Only keys and sizes are sorted; payloads are fetched for the chosen rows.
+const CHUNK: &str = "WITH pair AS (
+        SELECT pos, tenant, topic, key, kseq, length(payload) AS bytes FROM outbox
+         WHERE xid >= $1::text::xid8 AND xid < $2::text::xid8
+           AND pg_visible_in_snapshot(xid, $4::text::pg_snapshot)
+        UNION ALL
+        SELECT pos, tenant, topic, key, kseq, length(payload) AS bytes FROM outbox
+         WHERE xid = ANY ($3::text[]::xid8[])
+           AND pg_visible_in_snapshot(xid, $4::text::pg_snapshot)
+     ), chunk AS (
+        SELECT * FROM pair
+         WHERE $5::text IS NULL OR (tenant, topic, key, kseq) > ($5::text, $6::text, $7::text, $8::bigint)
+         ORDER BY tenant, topic, key, kseq LIMIT $9
+     ), sized AS (
+        SELECT pos, sum(bytes) OVER (ORDER BY tenant, topic, key, kseq ROWS UNBOUNDED PRECEDING) - bytes
+            AS bytes_before FROM chunk
+     )
+     SELECT o.pos, o.tenant, o.topic, o.key, o.kseq, o.id, o.fingerprint, o.type, o.schema, o.time_ms,
+            o.traceparent, o.payload
+       FROM sized JOIN outbox o USING (pos)
+      WHERE bytes_before < $10::bigint ORDER BY o.tenant, o.topic, o.key, o.kseq";
+
+const BACKLOG: &str = "SELECT count(*), min(time_ms) FROM (
+        (SELECT time_ms FROM outbox WHERE xid >= $1::text::xid8 LIMIT $3)
+        UNION ALL
+        (SELECT time_ms FROM outbox WHERE xid = ANY ($2::text[]::xid8[]))
+     ) waiting";
+
+const PRUNE: &str = "DELETE FROM outbox WHERE pos IN (
+        SELECT pos FROM outbox WHERE xid < $1::text::xid8 AND time_ms < $2 ORDER BY xid LIMIT $3
+     )";
+
+const TRY_LEAD: &str = "SELECT pg_try_advisory_lock($1, hashtext($2))";
+
+/// Reads the outbox of one service for a relay. A cursor is a snapshot, or a place in a pair of them.
+pub struct PostgresSource {
+    db: Postgres,
+    origin: String,
+    hint: Notify,
+    /// What was fetched and not yet taken. Locked by the one relay that fetches.
+    ahead: Mutex<Ahead>,
+    /// The session that holds the leader's lock. Locked by the one relay that asks.
+    leading: Mutex<Option<PgClient>>,
+}
+
+/// Rows in order behind a cursor, each with the cursor after it.
+#[derive(Default)]
+struct Ahead {
+    from: Cursor,
+    rows: VecDeque<(Record, Cursor)>,
+    /// Whether this process has compared the outbox's transaction numbers with the cluster's.
+    cluster_checked: bool,
+}
+
+impl std::fmt::Debug for PostgresSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresSource")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PostgresSource {
+    /// The outbox of the service `origin` in the pool's schema.
+    #[must_use]
+    pub fn new(db: Postgres, origin: &str) -> Self {
+        Self {
+            db,
+            origin: origin.to_owned(),
+            hint: Notify::new(),
+            ahead: Mutex::default(),
+            leading: Mutex::default(),
+        }
+    }
+
+    /// Wakes the relay after a commit of this process, so that it need not wait for its next poll.
+    pub fn committed(&self) {
+        self.hint.notify_one();
+    }
+
+    async fn fetch_chunk(&self, from: &Cursor, ahead: &mut Ahead) -> Result<Cursor, Error> {
+        let at = PairCursor::parse(from)?;
+        let mut client = self.db.client().await?;
+        let tx = client.system().await?;
+        let now = self.now(&tx, &at, ahead).await?;
+        let (to, after) = match at.open {
+            Some((to, after)) => (to, Some(after)),
+            None if !at.done.differs(&now) => return Ok(from.clone()),
+            None => (now, None),
+        };
+        let rows = chunk(&tx, &at.done, &to, after.as_ref()).await?;
+        let done = PairCursor {
+            done: to.clone(),
+            open: None,
+        };
+        if rows.is_empty() {
+            return Ok(done.to_cursor());
+        }
+        // A row is left out only behind this many rows or bytes.
+        let bytes: usize = rows.iter().map(|record| record.event.payload.len()).sum();
+        let finished = rows.len() < ROWS_MAX && bytes < BYTES_MAX;
+        let count = rows.len();
+        for (index, record) in rows.into_iter().enumerate() {
+            if finished && index + 1 == count {
+                ahead.rows.push_back((record, done.to_cursor()));
+                break;
+            }
+            let row_key = RowKey {
+                tenant: record.event.tenant.to_string(),
+                topic: record.event.topic.to_string(),
+                key: record.event.key.clone(),
+                kseq: record.event.kseq.cast_signed(),
+            };
+            let cursor = PairCursor {
+                done: at.done.clone(),
+                open: Some((to.clone(), row_key)),
+            };
+            ahead.rows.push_back((record, cursor.to_cursor()));
+        }
+        Ok(from.clone())
+    }
+
+    /// The current snapshot; refuses an outbox whose transaction numbers this cluster has not reached.
+    async fn now(&self, tx: &SystemTx<'_>, at: &PairCursor, ahead: &mut Ahead) -> Result<Snapshot, Error> {
+        let now = tx.query_one(SNAPSHOT, &[]).await?;
+        let now = Snapshot::parse(now.try_get(0).map_err(rc_store::Error::from)?)?;
+        let mut highest = at.open.as_ref().map_or(at.done.xmax, |(to, _)| to.xmax);
+        if !ahead.cluster_checked {
+            if let Some(row) = tx.query_opt(NEWEST_XID, &[]).await? {
+                let xid: &str = row.try_get(0).map_err(rc_store::Error::from)?;
+                let xid: u64 = xid
+                    .parse()
+                    .map_err(|_| Error::damaged(format!("`{xid}` is not a transaction number")))?;
+                highest = highest.max(xid);
+            }
+            ahead.cluster_checked = true;
+        }
+        // A row that committed after the snapshot was taken may lie just above it: look again then.
+        if highest > now.xmax {
+            let again = tx.query_one(SNAPSHOT, &[]).await?;
+            let again = Snapshot::parse(again.try_get(0).map_err(rc_store::Error::from)?)?;
+            if highest > again.xmax {
+                ahead.cluster_checked = false;
+                return Err(Error::Restored {
+                    stored: highest,
+                    current: again.xmax,
+                });
+            }
+        }
+        Ok(now)
+    }
+}
+
+impl Source for PostgresSource {
+    fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    fn lead(&self) -> BoxFuture<'_, Result<bool, Error>> {
+        Box::pin(async move {
+            let mut leading = self.leading.lock().await;
+            if let Some(session) = &*leading {
+                match session.simple("SELECT 1").await {
+                    Ok(()) => return Ok(true),
+                    // The session died, and the lock with it: somebody else may lead by now.
+                    Err(_) => *leading = None,
+                }
+            }
+            let mut session = self.db.client().await?.unpooled();
+            let tx = session.system().await?;
+            let won: bool = tx
+                .query_one(TRY_LEAD, &[&LOCK_CLASS, &self.origin])
+                .await?
+                .try_get(0)
+                .map_err(rc_store::Error::from)?;
+            tx.commit().await?;
+            if won {
+                *leading = Some(session);
+            }
+            Ok(won)
+        })
+    }
+
+    fn fetch<'a>(&'a self, cursor: &'a Cursor, limit: ReadLimit) -> BoxFuture<'a, Result<Fetched, Error>> {
+        Box::pin(async move {
+            let mut ahead = self.ahead.lock().await;
+            let mut at = cursor.clone();
+            if ahead.from != *cursor || ahead.rows.is_empty() {
+                ahead.rows.clear();
+                at = self.fetch_chunk(cursor, &mut ahead).await?;
+            }
+            let mut records = Vec::new();
+            let mut bytes = 0;
+            while records.len() < limit.rows
+                && let Some((record, _)) = ahead.rows.front()
+            {
+                bytes += record.event.bytes();
+                if bytes > limit.bytes && !records.is_empty() {
+                    break;
+                }
+                if let Some((record, after)) = ahead.rows.pop_front() {
+                    records.push(record);
+                    at = after;
+                }
+            }
+            ahead.from = at.clone();
+            Ok(Fetched { records, cursor: at })
+        })
+    }
+
+    fn wait(&self, idle: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            // Either way there may be something new; only the hint makes it sooner.
+            let _ = tokio::time::timeout(idle, self.hint.notified()).await;
+        })
+    }
+
+    fn backlog<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<Backlog, Error>> {
+        Box::pin(async move {
+            let at = PairCursor::parse(cursor)?;
+            let mut client = self.db.client().await?;
+            let tx = client.system().await?;
+            let running = texts(&at.done.running);
+            let row = tx
+                .query_one(BACKLOG, &[&at.done.xmax.to_string(), &running, &BACKLOG_ROWS_MAX])
+                .await?;
+            let rows: i64 = row.try_get(0).map_err(rc_store::Error::from)?;
+            let oldest: Option<i64> = row.try_get(1).map_err(rc_store::Error::from)?;
+            Ok(Backlog {
+                rows: rows.cast_unsigned(),
+                oldest: oldest.map(Timestamp::from_unix_ms),
+            })
+        })
+    }
+
+    fn prune<'a>(
+        &'a self,
+        cursor: &'a Cursor,
+        before: Timestamp,
+        rows_max: usize,
+    ) -> BoxFuture<'a, Result<usize, Error>> {
+        Box::pin(async move {
+            let at = PairCursor::parse(cursor)?;
+            let rows_max = i64::try_from(rows_max).unwrap_or(i64::MAX);
+            let mut client = self.db.client().await?;
+            let tx = client.system().await?;
+            // Below xmin everything had ended, and what was visible was taken.
+            let deleted = tx
+                .execute(PRUNE, &[&at.done.xmin.to_string(), &before.unix_ms(), &rows_max])
+                .await?;
+            tx.commit().await?;
+            Ok(usize::try_from(deleted).unwrap_or(usize::MAX))
+        })
+    }
+}
+
+async fn chunk(
+    tx: &SystemTx<'_>,
+    done: &Snapshot,
+    to: &Snapshot,
+    after: Option<&RowKey>,
+) -> Result<Vec<Record>, Error> {
+    let rows = tx
+        .query(
+            CHUNK,
+            &[
+                &done.xmax.to_string(),
+                &to.xmax.to_string(),
+                &texts(&done.running),
+                &to.to_string(),
+                &after.map(|after| &*after.tenant),
+                &after.map(|after| &*after.topic),
+                &after.map(|after| &*after.key),
+                &after.map(|after| after.kseq),
+                &i64::try_from(ROWS_MAX).unwrap_or(i64::MAX),
+                &i64::try_from(BYTES_MAX).unwrap_or(i64::MAX),
+            ],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Record {
+                origin_pos: row.try_get(0).map_err(rc_store::Error::from)?,
+                event: crate::bus::postgres::event_of(row, 1)?,
+            })
+        })
+        .collect()
+}
+
+fn texts(xids: &[u64]) -> Vec<String> {
+    xids.iter().map(ToString::to_string).collect()
+}
