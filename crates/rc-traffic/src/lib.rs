@@ -1,1 +1,44 @@
-//! Skeleton.
+//! The gateway engine: says whose request it is, admits it or tells when to come back, and carries it to
+//! a service and the answer back.
+//!
+//! It refuses to know about the command line, files, stores and web frameworks. Policy arrives as a
+//! compiled [`Snapshot`], keys as a [`KeyTable`]; both can be replaced at any moment without a request
+//! noticing.
+//!
+//! Read first: [`gateway::Gateway`] (bind, run, install), [`snapshot::Snapshot`] (what the data path
+//! reads), [`config::GatewayConfig`] (what is fixed at start). On the data path: `h1` and `h2` speak to
+//! clients, `admission` decides, `exchange` carries, `upstream` speaks to services.
+
+pub mod config;
+pub mod gateway;
+pub mod hooks;
+pub mod key;
+pub mod limit;
+pub mod snapshot;
+
+mod access;
+mod admission;
+mod answer;
+mod connection;
+mod exchange;
+mod forward;
+mod h1;
+mod h2;
+mod io;
+mod local;
+mod metrics;
+mod path;
+mod request;
+mod state;
+mod upstream;
+mod wire;
+mod worker;
+
+pub use config::{ConnectionLimits, GatewayConfig, Listener};
+pub use gateway::{BindError, Bound, BoundAddress, Gateway, Stopped};
+pub use hooks::{AdminFuture, AdminHandler, Hooks};
+pub use key::{ApiKey, KeyEntry, KeySet, KeyTable, SecretHash};
+pub use snapshot::{
+    AnonymousPolicy, BuildError, BuildFault, Endpoint, RouteSpec, Snapshot, SnapshotSpec, TenantSpec,
+    UpstreamSpec,
+};

@@ -1,0 +1,139 @@
+//! One request's place in metrics and logs, from its head to its end.
+//!
+//! A [`Ticket`] is counted exactly once: when it is finished, or as "gone" when it is dropped because
+//! the client left.
+
+use std::rc::Rc;
+
+use rc_model::TraceContext;
+use rc_model::clock::monotonic_ns;
+use rc_model::project::AccessLog;
+
+use crate::answer::{hex32, put};
+use crate::limit::Verdict;
+use crate::metrics::STATUS_CLIENT_GONE;
+use crate::path::method_name;
+use crate::worker::{View, Worker};
+
+/// One request under way.
+pub(crate) struct Ticket {
+    worker: Rc<Worker>,
+    view: Rc<View>,
+    start_ns: u64,
+    /// The gateway's own span; services hang theirs below it.
+    pub(crate) trace: TraceContext,
+    /// The client's own id for the request, when it gave a sane one. Else the trace id serves.
+    pub(crate) request_id: Option<Box<str>>,
+    pub(crate) method: Option<usize>,
+    pub(crate) route: Option<usize>,
+    pub(crate) tenant: Option<usize>,
+    /// How the tenant's rate limit stands; the anonymous limits show nothing to the outside.
+    pub(crate) verdict: Option<Verdict>,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    /// Not counted: health checks and the like.
+    pub(crate) silent: bool,
+    status: Option<u16>,
+}
+
+impl Ticket {
+    pub(crate) fn new(worker: &Rc<Worker>, traceparent: Option<&[u8]>) -> Self {
+        let parent = traceparent.and_then(TraceContext::parse);
+        let trace = match parent {
+            Some(parent) => parent.child(|| worker.random()),
+            None => TraceContext::start(|| worker.random()),
+        };
+        Self {
+            worker: Rc::clone(worker),
+            view: worker.view(),
+            start_ns: monotonic_ns(),
+            trace,
+            request_id: None,
+            method: None,
+            route: None,
+            tenant: None,
+            verdict: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            silent: false,
+            status: None,
+        }
+    }
+
+    pub(crate) fn view(&self) -> &Rc<View> {
+        &self.view
+    }
+
+    /// Appends the fields that every answer carries.
+    pub(crate) fn write_fields(&self, out: &mut Vec<u8>) {
+        self.write_request_id(out);
+        if let (Some(tenant), Some(verdict)) = (self.tenant, self.verdict) {
+            self.view.active.limits[tenant].fields.write(verdict, out);
+        }
+    }
+
+    pub(crate) fn write_request_id(&self, out: &mut Vec<u8>) {
+        match &self.request_id {
+            Some(id) => put(out, "x-request-id", id.as_bytes()),
+            None => {
+                out.extend_from_slice(b"x-request-id: ");
+                hex32(out, self.trace.trace_id());
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+
+    /// The status that the client was told, remembered for metrics and logs.
+    pub(crate) fn answered(&mut self, status: u16) {
+        self.status = Some(status);
+    }
+
+    fn log(&self, status: u16, took_ns: u64) {
+        let wanted = match self.worker.shared.config.access_log {
+            AccessLog::All => true,
+            // 499: nobody was there to be refused.
+            AccessLog::Errors => status >= 500 || matches!(status, 401 | 413 | 429 | 431),
+            AccessLog::Off => false,
+        };
+        if !wanted {
+            return;
+        }
+        let active = &self.view.active;
+        let route = self
+            .route
+            .map_or("none", |route| active.snapshot.routes[route].path.as_str());
+        let tenant = self
+            .tenant
+            .map(|tenant| active.snapshot.tenants[tenant].id.as_str());
+        let trace_id = self.trace.trace_id_hex();
+        tracing::info!(
+            target: "access",
+            request_id = self.request_id.as_deref().unwrap_or(&trace_id),
+            trace_id,
+            tenant,
+            method = self.method.map_or("other", method_name),
+            route,
+            status,
+            duration_ms = took_ns as f64 / 1e6,
+            bytes_in = self.bytes_in,
+            bytes_out = self.bytes_out,
+        );
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.silent {
+            return;
+        }
+        let status = self.status.unwrap_or(STATUS_CLIENT_GONE);
+        let took_ns = monotonic_ns().saturating_sub(self.start_ns);
+        let active = &self.view.active;
+        let row = self.route.unwrap_or(active.snapshot.routes.len());
+        let tier = self
+            .tenant
+            .map_or(0, |tenant| active.snapshot.tenants[tenant].tier);
+        active.series[row][tier].record(self.worker.index, self.method, status, took_ns);
+        self.log(status, took_ns);
+    }
+}

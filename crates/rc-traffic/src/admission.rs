@@ -1,0 +1,341 @@
+//! Decides what happens to a request, cheapest step first. Synchronous: it reads the head where it lies
+//! and allocates only what outlives it.
+//!
+//! The order, and the seam for each step that a later limit adds:
+//! 1. connection caps (`h1`, `h2`, the acceptor: before there is a request)
+//! 2. the head is well formed and unambiguous ([`crate::request`], [`crate::path`])
+//! 3. the tenant ([`identify`])
+//! 4. the tenant's rate ([`rate`])
+//! 5. the route and its method
+//! 6. the body's size, as far as it is announced
+//! 7. the endpoint ([`crate::worker::UpstreamPools::choose`])
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use rc_model::{KeyId, TraceContext};
+use tokio::time::Instant;
+
+use crate::access::Ticket;
+use crate::answer::{
+    AMBIGUOUS_PATH, BODY_TOO_LARGE, CREDENTIALS_CONFLICT, Kind, METHOD_NOT_ALLOWED, METHOD_UNKNOWN, NO_ROUTE,
+    RATE_LIMITED, Refusal, UNAUTHENTICATED,
+};
+use crate::forward::{self, Forward, Hop};
+use crate::hooks::{ADMIN_BODY_BYTES_MAX, ADMIN_TIMEOUT};
+use crate::key::Presented;
+use crate::limit::{Gcra, Tat, Verdict};
+use crate::metrics::bump;
+use crate::path::{self, Found};
+use crate::request::{Credential, Facts, Framing, Head};
+use crate::state::Active;
+use crate::worker::{Peer, Worker};
+
+/// What happens to a request.
+pub(crate) enum Decision {
+    Refuse(Refusal),
+    /// `/health`: the process is alive.
+    Health,
+    /// `/ready`: whether it can serve.
+    Ready,
+    Admin(Box<AdminCall>),
+    Forward(Box<Forward>),
+}
+
+/// A request to the admin handler, but for its body.
+pub(crate) struct AdminCall {
+    pub(crate) request: http::Request<()>,
+    pub(crate) deadline: Instant,
+}
+
+/// What the connection needs to know, whatever was decided.
+pub(crate) struct Decided {
+    pub(crate) ticket: Ticket,
+    pub(crate) decision: Decision,
+    pub(crate) framing: Framing,
+    /// The client closes after this answer.
+    pub(crate) close: bool,
+    pub(crate) expects_continue: bool,
+    pub(crate) is_head: bool,
+}
+
+/// On whose behalf a request comes.
+enum Identity {
+    Tenant {
+        index: usize,
+        key: Option<KeyId>,
+    },
+    /// Nobody in particular, on a route that is open to everybody.
+    Anonymous,
+}
+
+/// Decides about `head`. `room` becomes the request head for the service; it comes back with the decision.
+pub(crate) fn decide(worker: &Rc<Worker>, peer: &Peer, head: &Head<'_>, room: Vec<u8>) -> Decided {
+    let is_head = head.method == "HEAD";
+    let facts = match Facts::read(head) {
+        Ok(facts) => facts,
+        Err(refusal) => {
+            bump(&worker.counters().malformed);
+            let parent = head
+                .fields
+                .iter()
+                .find(|field| field.name.eq_ignore_ascii_case("traceparent"));
+            let mut ticket = Ticket::new(worker, parent.map(|field| field.value));
+            ticket.method = path::method(head.method.as_bytes()).map(path::method_index);
+            // How the body is framed was not agreed upon, so the connection ends here.
+            return Decided {
+                ticket,
+                decision: Decision::Refuse(refusal.closing()),
+                framing: Framing::None,
+                close: true,
+                expects_continue: false,
+                is_head,
+            };
+        }
+    };
+    let mut ticket = Ticket::new(worker, facts.traceparent);
+    ticket.request_id = facts.request_id.map(Into::into);
+    let decision =
+        decide_facts(worker, peer, head, &facts, &mut ticket, room).unwrap_or_else(Decision::Refuse);
+    Decided {
+        ticket,
+        decision,
+        framing: facts.framing,
+        close: facts.close,
+        expects_continue: facts.expects_continue,
+        is_head,
+    }
+}
+
+fn decide_facts(
+    worker: &Rc<Worker>,
+    peer: &Peer,
+    head: &Head<'_>,
+    facts: &Facts<'_>,
+    ticket: &mut Ticket,
+    room: Vec<u8>,
+) -> Result<Decision, Refusal> {
+    if let Some(decision) = own_path(worker, peer, head, facts, ticket)? {
+        return Ok(decision);
+    }
+    let view = Rc::clone(ticket.view());
+    let active = &*view.active;
+    let Some(method) = path::method(head.method.as_bytes()) else {
+        return Err(Refusal::new(&METHOD_UNKNOWN));
+    };
+    ticket.method = Some(path::method_index(method));
+    let found = active.snapshot.table.find(facts.path, method).map_err(|why| {
+        bump(&worker.counters().malformed);
+        Refusal::because(&AMBIGUOUS_PATH, why.0)
+    })?;
+    if let Found::Route(route) = found {
+        ticket.route = Some(route);
+    }
+    let identity = identify(worker, peer, facts, active, found)?;
+    if let Identity::Tenant { index, .. } = &identity {
+        ticket.tenant = Some(*index);
+    }
+    rate(worker, peer, &identity, active, ticket)?;
+    let route = match found {
+        Found::Route(route) => &active.snapshot.routes[route],
+        Found::Nothing => return Err(Refusal::new(&NO_ROUTE)),
+        Found::OtherMethods(allow) => {
+            return Err(Refusal {
+                allow: Some(allow.into()),
+                ..Refusal::new(&METHOD_NOT_ALLOWED)
+            });
+        }
+    };
+    let (timeout, body_max) = match &identity {
+        Identity::Tenant { index, .. } => {
+            let tenant = &active.snapshot.tenants[*index];
+            (tenant.timeout, tenant.body_max)
+        }
+        Identity::Anonymous => (
+            active.snapshot.anonymous.timeout,
+            active.snapshot.anonymous.body_max,
+        ),
+    };
+    if matches!(facts.framing, Framing::Length(length) if length > body_max) {
+        return Err(Refusal::new(&BODY_TOO_LARGE));
+    }
+    let timeout = effective_timeout(timeout, route.timeout, facts.timeout_ms);
+    let hop = Hop {
+        peer,
+        trace: ticket.trace,
+        timeout,
+        tenant: match &identity {
+            Identity::Tenant { index, .. } => &active.snapshot.tenants[*index].hop_headers,
+            Identity::Anonymous => b"",
+        },
+        key: match &identity {
+            Identity::Tenant { key, .. } => key.as_ref(),
+            Identity::Anonymous => None,
+        },
+    };
+    let head_bytes = forward::write_head(room, head, facts, &hop, ticket);
+    Ok(Decision::Forward(Box::new(Forward {
+        head: head_bytes,
+        framing: facts.framing,
+        upstream: route.upstream,
+        deadline: Instant::now() + timeout,
+        body_max,
+        is_head: head.method == "HEAD",
+        // Nothing of it is used up by a failed try, and doing it twice is the same as once (RFC 9110, 9.2.2).
+        replayable: facts.framing == Framing::None
+            && matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE"),
+    })))
+}
+
+fn effective_timeout(tenant: Duration, route: Option<Duration>, client_ms: Option<u64>) -> Duration {
+    let client = client_ms.map(Duration::from_millis);
+    [route, client].into_iter().flatten().fold(tenant, Duration::min)
+}
+
+/// Paths that the gateway answers itself; never limited.
+fn own_path(
+    worker: &Worker,
+    peer: &Peer,
+    head: &Head<'_>,
+    facts: &Facts<'_>,
+    ticket: &mut Ticket,
+) -> Result<Option<Decision>, Refusal> {
+    let reads = matches!(head.method, "GET" | "HEAD");
+    let decision = match facts.path {
+        "/health" if reads => Decision::Health,
+        "/ready" if reads => Decision::Ready,
+        path if peer.trusted && (path == "/metrics" || path.starts_with("/-/")) => {
+            if worker.hooks.admin.is_none() {
+                return Err(Refusal::new(&NO_ROUTE));
+            }
+            Decision::Admin(Box::new(admin_call(head, facts, ticket.trace)?))
+        }
+        _ => return Ok(None),
+    };
+    ticket.silent = true;
+    Ok(Some(decision))
+}
+
+fn admin_call(head: &Head<'_>, facts: &Facts<'_>, trace: TraceContext) -> Result<AdminCall, Refusal> {
+    if matches!(facts.framing, Framing::Length(length) if length > ADMIN_BODY_BYTES_MAX) {
+        return Err(Refusal::new(&BODY_TOO_LARGE));
+    }
+    let target = match facts.query {
+        Some(query) => format!("{}?{query}", facts.path),
+        None => facts.path.to_owned(),
+    };
+    let mut request = http::Request::builder().method(head.method).uri(target);
+    for (at, field) in head.fields.iter().enumerate() {
+        if facts.forward[at] {
+            request = request.header(field.name, field.value);
+        }
+    }
+    let request = request
+        .header("traceparent", &trace.encode()[..])
+        .body(())
+        .map_err(|_not_http| Refusal::new(&AMBIGUOUS_PATH))?;
+    let timeout = effective_timeout(ADMIN_TIMEOUT, None, facts.timeout_ms);
+    Ok(AdminCall {
+        request,
+        deadline: Instant::now() + timeout,
+    })
+}
+
+/// Step 3. One and the same refusal for a missing, wrong or revoked key, and charged to the limits of
+/// those who did not prove who they are, so that guessing is slow.
+fn identify(
+    worker: &Worker,
+    peer: &Peer,
+    facts: &Facts<'_>,
+    active: &Active,
+    found: Found<'_>,
+) -> Result<Identity, Refusal> {
+    if let (true, Some(name)) = (peer.trusted, facts.hop_tenant) {
+        if matches!(facts.credential, Some(Credential::Key(_))) {
+            return Err(Refusal::because(
+                &CREDENTIALS_CONFLICT,
+                "send a tenant or a key, not both",
+            ));
+        }
+        let index = std::str::from_utf8(name)
+            .ok()
+            .and_then(|name| active.snapshot.by_tenant.get(name));
+        return match index {
+            Some(index) => Ok(Identity::Tenant {
+                index: *index as usize,
+                key: None,
+            }),
+            None => Err(unproved(worker, peer, active, &UNAUTHENTICATED)),
+        };
+    }
+    if let Some(Credential::Key(shown)) = facts.credential {
+        let keys = worker.shared.keys.load();
+        let entry = Presented::parse(shown).and_then(|key| key.verify(&***keys));
+        let proved = entry.and_then(|entry| {
+            let index = *active.snapshot.by_tenant.get(&entry.tenant)?;
+            Some((index as usize, entry.id.clone()))
+        });
+        return match proved {
+            Some((index, key)) => Ok(Identity::Tenant {
+                index,
+                key: Some(key),
+            }),
+            None => Err(unproved(worker, peer, active, &UNAUTHENTICATED)),
+        };
+    }
+    match found {
+        Found::Route(route) if active.snapshot.routes[route].public => Ok(Identity::Anonymous),
+        Found::Route(_) | Found::OtherMethods(_) => Err(unproved(worker, peer, active, &UNAUTHENTICATED)),
+        Found::Nothing => Err(unproved(worker, peer, active, &NO_ROUTE)),
+    }
+}
+
+/// The refusal of a request that proved nothing: `kind`, or too many of them.
+fn unproved(worker: &Worker, peer: &Peer, active: &Active, kind: &'static Kind) -> Refusal {
+    let state = &active.anonymous;
+    anonymous_rate(worker, peer, active, &state.unproved)
+        .err()
+        .unwrap_or_else(|| Refusal::new(kind))
+}
+
+/// Step 4.
+fn rate(
+    worker: &Worker,
+    peer: &Peer,
+    identity: &Identity,
+    active: &Active,
+    ticket: &mut Ticket,
+) -> Result<(), Refusal> {
+    match identity {
+        Identity::Tenant { index, .. } => {
+            let rule = &active.snapshot.tenants[*index].rps;
+            let verdict = rule.check(&active.limits[*index].tat, worker.shared.clock.monotonic_ns());
+            ticket.verdict = Some(verdict);
+            refuse_over_rate(worker, verdict)
+        }
+        Identity::Anonymous => anonymous_rate(worker, peer, active, &active.anonymous.shared),
+    }
+}
+
+fn anonymous_rate(worker: &Worker, peer: &Peer, active: &Active, shared: &Tat) -> Result<(), Refusal> {
+    let now_ns = worker.shared.clock.monotonic_ns();
+    let check = |rule: &Gcra, state: &Tat| refuse_over_rate(worker, rule.check(state, now_ns));
+    if let Some(source) = peer.address {
+        // First, so that one source uses up its own allowance and not everybody's.
+        check(
+            &active.snapshot.anonymous.per_source,
+            active.anonymous.sources.cell(source),
+        )?;
+    }
+    check(&active.snapshot.anonymous.shared, shared)
+}
+
+fn refuse_over_rate(worker: &Worker, verdict: Verdict) -> Result<(), Refusal> {
+    match verdict {
+        Verdict::Admit { .. } => Ok(()),
+        Verdict::Refuse { wait_ns } => {
+            bump(&worker.counters().rate_limited);
+            Err(Refusal::new(&RATE_LIMITED).after_ns(wait_ns))
+        }
+    }
+}

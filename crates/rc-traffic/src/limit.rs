@@ -1,0 +1,147 @@
+//! Rates, enforced exactly: GCRA (the virtual scheduling form of ITU-T I.371) on one 64-bit word.
+//!
+//! A [`Gcra`] is the rule and has no state. A [`Tat`] is the state: the theoretical arrival time of the
+//! next request, in monotonic nanoseconds, changed by compare-and-swap so that all workers share it
+//! without a lock. In any window of `t` seconds at most `rate * t + burst` requests are admitted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rc_model::tenants::RateLimit;
+
+/// The rule: one request every `interval`, `burst` at once after a rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gcra {
+    interval_ns: u64,
+    /// How far ahead of now the arrival time may be before a request is refused: `(burst - 1) * interval`.
+    tolerance_ns: u64,
+    burst: u64,
+    limit: RateLimit,
+}
+
+/// The state of one limit. Zero is a full allowance.
+#[derive(Debug, Default)]
+pub struct Tat(AtomicU64);
+
+/// The answer to one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go. `remaining` more may follow at once; the allowance is full again after `reset_ns`.
+    Admit { remaining: u64, reset_ns: u64 },
+    /// Not now; the next one is admitted after `wait_ns`.
+    Refuse { wait_ns: u64 },
+}
+
+impl Gcra {
+    /// The rule for `limit`.
+    #[must_use]
+    pub fn new(limit: RateLimit) -> Self {
+        let burst = limit.burst().max(1);
+        // Rounded up, so that a period that the count does not divide never admits one too many.
+        let interval = limit
+            .rate
+            .period()
+            .as_nanos()
+            .div_ceil(u128::from(limit.rate.count().max(1)));
+        let interval_ns = u64::try_from(interval).unwrap_or(u64::MAX).max(1);
+        Self {
+            interval_ns,
+            tolerance_ns: interval_ns.saturating_mul(burst - 1),
+            burst,
+            limit,
+        }
+    }
+
+    /// The limit it was made from.
+    #[must_use]
+    pub fn limit(&self) -> RateLimit {
+        self.limit
+    }
+
+    /// Requests that are admitted at once after a rest.
+    #[must_use]
+    pub fn burst(&self) -> u64 {
+        self.burst
+    }
+
+    /// Time in which an empty allowance fills up.
+    #[must_use]
+    pub fn window(&self) -> Duration {
+        Duration::from_nanos(self.interval_ns.saturating_mul(self.burst))
+    }
+
+    /// Decides one request at `now_ns` and takes its share when it is admitted.
+    #[must_use]
+    pub fn check(&self, state: &Tat, now_ns: u64) -> Verdict {
+        let mut seen = state.0.load(Ordering::Relaxed);
+        loop {
+            let ahead_ns = seen.saturating_sub(now_ns);
+            if ahead_ns > self.tolerance_ns {
+                return Verdict::Refuse {
+                    wait_ns: ahead_ns - self.tolerance_ns,
+                };
+            }
+            let next = now_ns.saturating_add(ahead_ns).saturating_add(self.interval_ns);
+            match state
+                .0
+                .compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => {
+                    return Verdict::Admit {
+                        remaining: (self.tolerance_ns - ahead_ns) / self.interval_ns,
+                        reset_ns: ahead_ns + self.interval_ns,
+                    };
+                }
+                Err(changed) => seen = changed,
+            }
+        }
+    }
+}
+
+impl Tat {
+    /// Fits the state to a changed rule: what was used stays used, but nobody waits longer than the new
+    /// rule's whole window.
+    pub(crate) fn clamp(&self, rule: &Gcra, now_ns: u64) {
+        let latest = now_ns.saturating_add(rule.tolerance_ns.saturating_add(rule.interval_ns));
+        self.0.fetch_min(latest, Ordering::Relaxed);
+    }
+
+    /// Whether the allowance is full: forgetting this state changes nothing.
+    pub(crate) fn is_rested(&self, now_ns: u64) -> bool {
+        self.0.load(Ordering::Relaxed) <= now_ns
+    }
+}
+
+/// States of many sources in a table of fixed size. Sources are told apart by a keyed hash; two that
+/// collide share one allowance. Nothing is ever evicted, so nobody gets a full allowance by being
+/// forgotten.
+#[derive(Debug)]
+pub(crate) struct SourceTable {
+    cells: Box<[Tat]>,
+    key: std::collections::hash_map::RandomState,
+}
+
+/// Cells of a [`SourceTable`]: 32 KiB.
+const SOURCE_CELLS: usize = 4_096;
+
+impl SourceTable {
+    pub(crate) fn new() -> Self {
+        Self {
+            cells: (0..SOURCE_CELLS).map(|_| Tat::default()).collect(),
+            key: std::collections::hash_map::RandomState::new(),
+        }
+    }
+
+    /// The state of `source`. IPv6 addresses count by their /64, which one host has to itself.
+    pub(crate) fn cell(&self, source: std::net::IpAddr) -> &Tat {
+        use std::hash::BuildHasher as _;
+        let hash = match source.to_canonical() {
+            std::net::IpAddr::V4(address) => self.key.hash_one(address.octets()),
+            std::net::IpAddr::V6(address) => self.key.hash_one(&address.octets()[..8]),
+        };
+        &self.cells[usize::try_from(hash % SOURCE_CELLS as u64).unwrap_or_default()]
+    }
+}
+
+#[cfg(test)]
+mod tests;

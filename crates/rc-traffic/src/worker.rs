@@ -1,0 +1,206 @@
+//! One thread's share of the gateway. Everything here belongs to that thread; other threads see only
+//! [`Shared`].
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::hooks::Hooks;
+use crate::metrics::WorkerCounters;
+use crate::snapshot::Endpoint;
+use crate::state::{Active, Shared};
+use crate::upstream::{Pool, PoolLimits};
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    /// Absent on Unix sockets.
+    pub(crate) address: Option<IpAddr>,
+    /// Only the owner of the process can be there: `x-rc-tenant` is believed.
+    pub(crate) trusted: bool,
+    /// The connection is encrypted.
+    pub(crate) secure: bool,
+}
+
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) hooks: Hooks,
+    /// Cancelled when the gateway begins to stop.
+    pub(crate) stop: CancellationToken,
+    view: RefCell<Rc<View>>,
+    random: RefCell<fastrand::Rng>,
+    /// The second and its text.
+    date: Cell<(i64, [u8; DATE_BYTES])>,
+}
+
+/// The snapshot in use and this worker's pools for its endpoints.
+pub(crate) struct View {
+    pub(crate) active: Arc<Active>,
+    pub(crate) upstreams: Vec<UpstreamPools>,
+}
+
+/// The pools of one service.
+pub(crate) struct UpstreamPools {
+    pools: Vec<Rc<Pool>>,
+    turn: Cell<usize>,
+}
+
+impl Worker {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>, hooks: Hooks, stop: CancellationToken) -> Self {
+        let active = shared.active.load_full();
+        let limits = PoolLimits::from(&shared.config.limits);
+        let view = View::new(active, None, &limits);
+        Self {
+            index,
+            shared,
+            hooks,
+            stop,
+            view: RefCell::new(Rc::new(view)),
+            random: RefCell::new(fastrand::Rng::new()),
+            date: Cell::new((i64::MIN, [b' '; DATE_BYTES])),
+        }
+    }
+
+    /// The policy in use at this moment. A request takes it once and keeps it.
+    pub(crate) fn view(&self) -> Rc<View> {
+        let active = self.shared.active.load();
+        let mut view = self.view.borrow_mut();
+        if !Arc::ptr_eq(&active, &view.active) {
+            let limits = PoolLimits::from(&self.shared.config.limits);
+            *view = Rc::new(View::new(Arc::clone(&active), Some(&view), &limits));
+        }
+        Rc::clone(&view)
+    }
+
+    pub(crate) fn counters(&self) -> &WorkerCounters {
+        &self.shared.metrics.workers[self.index]
+    }
+
+    /// 64 random bits for ids; they identify and protect nothing.
+    pub(crate) fn random(&self) -> u64 {
+        self.random.borrow_mut().u64(..)
+    }
+
+    /// The time as HTTP writes it (RFC 9110, section 5.6.7).
+    pub(crate) fn http_date(&self) -> [u8; DATE_BYTES] {
+        let second = self.shared.clock.now().unix_ms().div_euclid(1_000);
+        let (cached, text) = self.date.get();
+        if cached == second {
+            return text;
+        }
+        let text = http_date(second);
+        self.date.set((second, text));
+        text
+    }
+
+    /// Closes upstream connections that nobody used for too long. Called once a second.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let view = self.view();
+        for upstream in &view.upstreams {
+            for pool in &upstream.pools {
+                pool.sweep(now);
+            }
+        }
+    }
+}
+
+/// How often [`Worker::sweep`] runs.
+pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+impl View {
+    fn new(active: Arc<Active>, before: Option<&Self>, limits: &PoolLimits) -> Self {
+        let kept = |endpoint: &Endpoint| {
+            let mut pools = before
+                .into_iter()
+                .flat_map(|view| &view.upstreams)
+                .flat_map(|upstream| &upstream.pools);
+            pools.find(|pool| pool.endpoint() == endpoint).cloned()
+        };
+        let upstreams = active.snapshot.upstreams.iter().map(|upstream| UpstreamPools {
+            pools: upstream
+                .endpoints
+                .iter()
+                .map(|endpoint| {
+                    kept(endpoint).unwrap_or_else(|| Rc::new(Pool::new(endpoint.clone(), limits.clone())))
+                })
+                .collect(),
+            turn: Cell::new(0),
+        });
+        Self {
+            upstreams: upstreams.collect(),
+            active,
+        }
+    }
+}
+
+impl UpstreamPools {
+    /// Chooses an endpoint for the `attempt`-th try of one request: in turn, and another one each try.
+    pub(crate) fn choose(&self, attempt: usize) -> Rc<Pool> {
+        if attempt == 0 && self.pools.len() > 1 {
+            self.turn.set((self.turn.get() + 1) % self.pools.len());
+        }
+        Rc::clone(&self.pools[(self.turn.get() + attempt) % self.pools.len()])
+    }
+
+    /// How many endpoints there are.
+    pub(crate) fn len(&self) -> usize {
+        self.pools.len()
+    }
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`
+const DATE_BYTES: usize = 29;
+
+fn http_date(unix_secs: i64) -> [u8; DATE_BYTES] {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let (day, second) = (unix_secs.div_euclid(86_400), unix_secs.rem_euclid(86_400));
+    // Days to year, month and day in years that begin in March (Hinnant, "chrono-compatible low-level date
+    // algorithms").
+    let shifted = day + 719_468;
+    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * of_year + 2) / 153;
+    let of_month = of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = (shifted_month + 2) % 12;
+    let year = year_of_era + era * 400 + i64::from(month < 2);
+    let text = format!(
+        "{}, {of_month:02} {} {year:04} {:02}:{:02}:{:02} GMT",
+        DAYS[usize::try_from(day.rem_euclid(7)).unwrap_or_default()],
+        MONTHS[usize::try_from(month).unwrap_or_default()],
+        second / 3_600,
+        second / 60 % 60,
+        second % 60,
+    );
+    let mut out = [b' '; DATE_BYTES];
+    let used = text.len().min(DATE_BYTES);
+    out[..used].copy_from_slice(&text.as_bytes()[..used]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::http_date;
+
+    #[test]
+    fn dates_are_written_as_http_wants_them() {
+        for (second, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (1_795_255_200, "Sat, 21 Nov 2026 10:00:00 GMT"),
+            (1_798_761_599, "Thu, 31 Dec 2026 23:59:59 GMT"),
+        ] {
+            assert_eq!(std::str::from_utf8(&http_date(second)).unwrap(), text);
+        }
+    }
+}
