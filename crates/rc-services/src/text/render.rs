@@ -26,6 +26,9 @@ const POSITIONS_PER_LEXEME_MAX: usize = 255;
 /// What the lexemes and positions of one `tsvector` may take, below PostgreSQL's 1 MiB (`MAXSTRPOS`).
 const VECTOR_BYTES_MAX: usize = 1_000_000;
 
+/// Bytes of an attribute's hash: two attributes of one tenant never share 96 bits.
+const ATTR_TOKEN_BYTES: usize = 12;
+
 /// Two bytes for the first position, two for the count, one to align.
 const LEXEME_EXTRA_BYTES: usize = 5;
 
@@ -44,6 +47,21 @@ pub fn fts5_match(query: &Query) -> String {
     })
 }
 
+/// The token that stands for an attribute in the index, so that filters are answered inside it. A hash,
+/// because values are matched whole and may be long.
+#[must_use]
+pub fn attr_token(name: &str, value: &str) -> String {
+    let mut hasher = blake3::Hasher::new_derive_key("royalcrown 2026 docs-api attribute token");
+    hasher.update(&(name.len() as u64).to_le_bytes());
+    hasher.update(name.as_bytes());
+    hasher.update(value.as_bytes());
+    let mut token = String::with_capacity(2 * ATTR_TOKEN_BYTES);
+    for byte in &hasher.finalize().as_bytes()[..ATTR_TOKEN_BYTES] {
+        let _ = write!(token, "{byte:02x}");
+    }
+    token
+}
+
 /// The query as a PostgreSQL `tsquery` over lexemes that carry the tenant's prefix.
 #[must_use]
 pub fn tsquery(query: &Query, prefix: &TenantPrefix) -> String {
@@ -55,7 +73,7 @@ pub fn tsquery(query: &Query, prefix: &TenantPrefix) -> String {
         for (index, token) in term.tokens.iter().enumerate() {
             let star = if term.prefix && index == last { ":*" } else { "" };
             let arrow = if index == last { "" } else { " <-> " };
-            let _ = write!(out, "'{}{token}'{star}{arrow}", prefix.0);
+            let _ = write!(out, "'{}{token}'{star}{arrow}", prefix.word);
         }
         if last > 0 {
             out.push(')');
@@ -93,7 +111,12 @@ fn render(query: &Query, and: &str, not: &str, or: &str, term: impl Fn(&mut Stri
 /// A short hash of the tenant that begins each of its lexemes: the tenant is inside the GIN index, so
 /// that a search walks only the tenant's own lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TenantPrefix(String);
+pub struct TenantPrefix {
+    /// Before a word's token.
+    word: String,
+    /// Before an attribute's token.
+    attr: String,
+}
 
 impl TenantPrefix {
     /// The prefix of `tenant`, the same for ever.
@@ -105,9 +128,17 @@ impl TenantPrefix {
             let _ = write!(hex, "{byte:02x}");
         }
         hex.truncate(PREFIX_DIGITS);
-        // The separator keeps the prefix `ab` + word `cd` apart from a longer prefix.
-        hex.push('.');
-        Self(hex)
+        // No token holds either sign: words and attributes never meet.
+        Self {
+            word: format!("{hex}."),
+            attr: format!("{hex}="),
+        }
+    }
+
+    /// The lexeme of an attribute, quoted for a `tsquery` or a `tsvector`.
+    #[must_use]
+    pub fn attr_lexeme(&self, name: &str, value: &str) -> String {
+        format!("'{}{}'", self.attr, attr_token(name, value))
     }
 }
 
@@ -117,7 +148,22 @@ impl TenantPrefix {
 /// Beyond the engine's limits (16,381 words, 255 occurrences of one word) a word is still found, but not
 /// as part of a phrase; beyond 1 MB of distinct words it is not found.
 #[must_use]
-pub fn tsvector(title: &str, text: &str, prefix: &TenantPrefix) -> String {
+pub fn tsvector(
+    title: &str,
+    text: &str,
+    attrs: &BTreeMap<String, String>,
+    prefix: &TenantPrefix,
+) -> String {
+    let mut out = words(title, text, prefix);
+    // A lexeme without a position: it is found and counts nothing in a rank.
+    for (name, value) in attrs {
+        out.push_str(&prefix.attr_lexeme(name, value));
+        out.push(' ');
+    }
+    out
+}
+
+fn words(title: &str, text: &str, prefix: &TenantPrefix) -> String {
     let mut plain = Plain {
         prefix,
         next: 1,
@@ -146,14 +192,14 @@ struct Plain<'p> {
 
 impl Plain<'_> {
     fn add(&mut self, token: &str, end: &str) {
-        self.bytes += self.prefix.0.len() + token.len() + LEXEME_EXTRA_BYTES;
+        self.bytes += self.prefix.word.len() + token.len() + LEXEME_EXTRA_BYTES;
         if self.bytes > VECTOR_BYTES_MAX {
             return;
         }
         let position = if self.next <= POSITION_MAX { self.next } else { POSITION_BEYOND };
         self.next += 1;
         self.out.push('\'');
-        self.out.push_str(&self.prefix.0);
+        self.out.push_str(&self.prefix.word);
         self.out.push_str(token);
         self.out.push_str("':");
         self.out.push_str(self.number.format(position));
@@ -165,7 +211,7 @@ impl Plain<'_> {
 fn distinct(title: &str, text: &str, prefix: &TenantPrefix) -> String {
     let mut vector = Distinct {
         bytes: 0,
-        lexeme_overhead: prefix.0.len() + LEXEME_EXTRA_BYTES,
+        lexeme_overhead: prefix.word.len() + LEXEME_EXTRA_BYTES,
         next: 1,
         lexemes: BTreeMap::new(),
     };
@@ -174,7 +220,7 @@ fn distinct(title: &str, text: &str, prefix: &TenantPrefix) -> String {
     for_each_token(text, |token, _| vector.add(token, false));
     let mut out = String::with_capacity(vector.bytes * 2);
     for (token, places) in &vector.lexemes {
-        let _ = write!(out, "'{}{token}'", prefix.0);
+        let _ = write!(out, "'{}{token}'", prefix.word);
         for (index, (position, in_title)) in places.iter().enumerate() {
             let colon = if index == 0 { ':' } else { ',' };
             let weight = if *in_title { "A" } else { "" };

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::naive::{finds, tokens};
@@ -96,7 +98,7 @@ fn faults_in_a_query_are_named_with_their_place() {
 #[test]
 fn a_vector_keeps_title_and_text_apart() {
     let prefix = TenantPrefix::of(&rc_model::TenantId::new("acme").unwrap());
-    let vector = tsvector("Big Cat", "cat sat cat", &prefix);
+    let vector = tsvector("Big Cat", "cat sat cat", &BTreeMap::new(), &prefix);
     let tag = vector[1..].split_once('.').unwrap().0;
     assert_eq!(vector.replace(&format!("{tag}."), ""), "'big':1A 'cat':2A 'cat':4 'sat':5 'cat':6 ");
 }
@@ -105,10 +107,10 @@ fn a_vector_keeps_title_and_text_apart() {
 fn a_vector_that_would_be_too_long_names_each_word_once() {
     let prefix = TenantPrefix::of(&rc_model::TenantId::new("acme").unwrap());
     let repeated = "ab ".repeat(120_000);
-    let vector = tsvector("", &repeated, &prefix);
+    let vector = tsvector("", &repeated, &BTreeMap::new(), &prefix);
     assert!(vector.len() < 4_000, "{}", vector.len());
     let words: String = (0..120_000).map(|at| format!("{at:x} ")).collect();
-    assert!(tsvector("", &words, &prefix).matches('\'').count() / 2 < 120_000);
+    assert!(tsvector("", &words, &BTreeMap::new(), &prefix).matches('\'').count() / 2 < 120_000);
 }
 
 fn snipped(text: &str, query: &str) -> String {

@@ -1,0 +1,30 @@
+//! Docs-api gives documents back: by id and by search. Its read model is built from events.
+//!
+//! It refuses to know how documents come in. A tenant sees its own documents and nothing else: requests
+//! reach the store only through statements that bind the tenant, and the tenant is part of the index.
+//!
+//! Read first: [`DocsStore`] (the read model's contract), [`model`] (what goes in and out), `projector`
+//! (from events to documents), `http` (the routes).
+
+mod conditional;
+mod cursor;
+mod fault;
+mod flight;
+mod http;
+pub mod model;
+mod params;
+pub mod postgres;
+mod progress;
+pub mod sqlite;
+mod store;
+mod wire;
+
+pub use http::{WAIT_DOCS_MAX, WAIT_TIME_MAX};
+pub use params::{FILTERS_MAX, LIMIT_DEFAULT, LIMIT_MAX};
+pub use postgres::PostgresDocs;
+pub use progress::WAITERS_MAX;
+pub use sqlite::SqliteDocs;
+pub use store::{DocsStore, TOTAL_EXACT_MAX};
+
+#[cfg(test)]
+mod tests;

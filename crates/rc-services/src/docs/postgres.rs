@@ -1,0 +1,379 @@
+//! The read model in PostgreSQL, schema `docs`.
+//!
+//! The tenant is in every lexeme of the search table, so that the GIN index has one list per tenant and
+//! word. That table is behind no row-level security: `@@` is not leakproof, and PostgreSQL does not use an
+//! index for such an operator below a policy. It holds no text; a hit becomes a document by a join with
+//! `documents`, which is behind the policy.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use rc_events::consumer::postgres as consumer;
+use rc_events::{Applied, Event, Seq};
+use rc_model::{TenantId, Timestamp};
+use rc_store::tokio_postgres::Row;
+use rc_store::{Error, ErrorKind, Migration, Migrations, Postgres, SystemTx, TenantSql};
+
+use super::model::{Hit, Page, Place, Put, Search, Stored, plan};
+use super::store::{CONSUMER, DocsStore, TOTAL_EXACT_MAX};
+use crate::document::{Document, TOPIC};
+use crate::text::{TenantPrefix, tsquery, tsvector};
+
+/// The schema of the read model.
+pub const SCHEMA: &str = "docs";
+
+/// The tables in schema `docs`.
+pub const MIGRATIONS: Migrations = Migrations::new(
+    "docs-api",
+    &[Migration {
+        number: 1,
+        name: "create_read_model",
+        up: concat!(
+            "
+CREATE TABLE documents (
+    tenant text NOT NULL,
+    id text NOT NULL,
+    row_no bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+    version bigint NOT NULL,
+    time_ms bigint,
+    updated_ms bigint NOT NULL,
+    fingerprint bytea NOT NULL,
+    title text,
+    attrs text,
+    text text NOT NULL,
+    PRIMARY KEY (tenant, id)
+);
+",
+            rc_store::row_security!("documents"),
+            "
+CREATE TABLE search (
+    row_no bigint PRIMARY KEY,
+    tenant text NOT NULL,
+    time_ms bigint,
+    words tsvector NOT NULL
+);
+COMMENT ON TABLE search IS 'no policy: @@ is not leakproof, so the index would not be used; holds no text';
+-- No pending list: every search of every tenant would have to read it.
+CREATE INDEX search_words ON search USING gin (words) WITH (fastupdate = off);
+"
+        ),
+        down: "
+DROP TABLE search;
+DROP TABLE documents;
+",
+    }],
+);
+
+const GET: TenantSql = TenantSql::new(
+    "SELECT id, version, time_ms, updated_ms, fingerprint, title, attrs, text
+     FROM documents WHERE tenant = $1 AND id = $2",
+);
+
+/// `$2` finds (words and filters), `$3` ranks (words alone). `ts_rank` and not `ts_rank_cd`: the cover
+/// density does not saturate, so five mentions in a text would beat the title. 1 divides by the logarithm
+/// of the length.
+///
+/// Index: `search_words` for the match, `documents_row_no_key` for the join.
+const SEARCH: TenantSql = TenantSql::new(
+    "WITH matched AS MATERIALIZED (
+         SELECT row_no, ts_rank('{0.25, 0.25, 0.25, 1.0}', words, $3::text::tsquery, 1) AS score
+         FROM search
+         WHERE tenant = $1 AND words @@ $2::text::tsquery
+           AND ($4::bigint IS NULL OR time_ms >= $4) AND ($5::bigint IS NULL OR time_ms < $5)
+     ), page AS (
+         SELECT row_no, score FROM matched
+         WHERE $6::real IS NULL OR score < $6 OR (score = $6 AND row_no > $7)
+         ORDER BY score DESC, row_no LIMIT $8
+     ), counted AS (
+         SELECT count(*) AS total FROM (SELECT 1 FROM matched LIMIT $9) AS some
+     )
+     SELECT id, version, d.time_ms, updated_ms, fingerprint, title, attrs, text,
+            page.row_no, page.score, counted.total
+     FROM counted LEFT JOIN page ON true
+          LEFT JOIN documents AS d ON d.row_no = page.row_no AND d.tenant = $1
+     ORDER BY page.score DESC, page.row_no",
+);
+
+/// Deleted documents keep their number in `consumer_keys`.
+const MISSING: TenantSql = TenantSql::new(
+    "SELECT w.id, w.version
+     FROM unnest($4::text[], $5::bigint[]) AS w (id, version)
+     LEFT JOIN consumer_keys AS k ON k.consumer = $2 AND k.tenant = $1 AND k.topic = $3 AND k.key = w.id
+     WHERE coalesce(k.kseq, 0) < w.version",
+);
+
+const PUT: &str = "
+WITH input AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[],
+                         $7::text[], $8::text[], $9::text[], $10::text[])
+        AS i (tenant, id, version, time_ms, updated_ms, fingerprint, title, attrs, text, words)
+), put AS (
+    INSERT INTO documents (tenant, id, version, time_ms, updated_ms, fingerprint, title, attrs, text)
+    SELECT tenant, id, version, time_ms, updated_ms, fingerprint, title, attrs, text FROM input
+    ON CONFLICT (tenant, id) DO UPDATE SET version = excluded.version, time_ms = excluded.time_ms,
+        updated_ms = excluded.updated_ms, fingerprint = excluded.fingerprint, title = excluded.title,
+        attrs = excluded.attrs, text = excluded.text
+    RETURNING tenant, id, row_no
+)
+INSERT INTO search (row_no, tenant, time_ms, words)
+SELECT put.row_no, put.tenant, input.time_ms, input.words::tsvector
+FROM put JOIN input ON input.tenant = put.tenant AND input.id = put.id
+ON CONFLICT (row_no) DO UPDATE SET time_ms = excluded.time_ms, words = excluded.words";
+
+const DELETE: &str = "
+WITH gone AS (
+    DELETE FROM documents AS d USING unnest($1::text[], $2::text[]) AS w (tenant, id)
+    WHERE d.tenant = w.tenant AND d.id = w.id
+    RETURNING d.row_no
+)
+DELETE FROM search AS s USING gone WHERE s.row_no = gone.row_no";
+
+/// The read model of a PostgreSQL database.
+#[derive(Debug, Clone)]
+pub struct PostgresDocs {
+    db: Postgres,
+}
+
+impl PostgresDocs {
+    /// The read model in `db`, whose schema is [`SCHEMA`] and migrated.
+    #[must_use]
+    pub fn new(db: Postgres) -> Self {
+        Self { db }
+    }
+}
+
+impl DocsStore for PostgresDocs {
+    fn get<'s>(&'s self, tenant: &'s TenantId, id: &'s str) -> BoxFuture<'s, Result<Option<Stored>, Error>> {
+        async move {
+            let mut client = self.db.client().await?;
+            let tx = client.tenant(tenant).await?;
+            let row = tx.query_opt(GET, &[&id]).await?;
+            row.as_ref().map(stored).transpose()
+        }
+        .boxed()
+    }
+
+    fn search<'s>(&'s self, tenant: &'s TenantId, search: &'s Search) -> BoxFuture<'s, Result<Page, Error>> {
+        async move {
+            let prefix = TenantPrefix::of(tenant);
+            let words = tsquery(&search.query, &prefix);
+            let mut wanted = format!("({words})");
+            for (name, value) in &search.filters {
+                wanted.push_str(" & ");
+                wanted.push_str(&prefix.attr_lexeme(name, value));
+            }
+            let limit = i64::try_from(search.limit + 1).unwrap_or(i64::MAX);
+            let count_max = i64::try_from(TOTAL_EXACT_MAX + 1).unwrap_or(i64::MAX);
+            #[expect(clippy::cast_possible_truncation, reason = "the score came from a `real` and goes back as it was")]
+            let after_score = search.after.map(|place| place.score as f32);
+            let mut client = self.db.client().await?;
+            let tx = client.tenant(tenant).await?;
+            let rows = tx
+                .query(
+                    SEARCH,
+                    &[
+                        &wanted,
+                        &words,
+                        &search.since.map(Timestamp::unix_ms),
+                        &search.until.map(Timestamp::unix_ms),
+                        &after_score,
+                        &search.after.map(|place| place.row),
+                        &limit,
+                        &count_max,
+                    ],
+                )
+                .await?;
+            page(&rows, search.limit)
+        }
+        .boxed()
+    }
+
+    fn missing<'s>(
+        &'s self,
+        tenant: &'s TenantId,
+        wanted: Vec<(String, u64)>,
+    ) -> BoxFuture<'s, Result<Vec<(String, u64)>, Error>> {
+        async move {
+            let (ids, versions): (Vec<String>, Vec<i64>) =
+                wanted.into_iter().map(|(id, version)| (id, sql_version(version))).unzip();
+            let mut client = self.db.client().await?;
+            let tx = client.tenant(tenant).await?;
+            let rows = tx.query(MISSING, &[&CONSUMER, &TOPIC, &ids, &versions]).await?;
+            rows.iter()
+                .map(|row| Ok((row.try_get(0)?, rust_version(row.try_get(1)?))))
+                .collect()
+        }
+        .boxed()
+    }
+
+    fn position(&self) -> BoxFuture<'_, Result<Seq, Error>> {
+        async move {
+            let mut client = self.db.client().await?;
+            let tx = client.system().await?;
+            consumer::position(&tx, CONSUMER).await
+        }
+        .boxed()
+    }
+
+    fn apply(&self, from: Seq, events: Arc<Vec<Event>>, upto: Seq) -> BoxFuture<'_, Result<Applied, Error>> {
+        async move {
+            let mut client = self.db.client().await?;
+            let tx = client.system().await?;
+            let fresh = consumer::admit(&tx, CONSUMER, from, &events, upto).await?;
+            let plan = plan(&fresh)?;
+            delete(&tx, &plan.deletes).await?;
+            put(&tx, &plan.puts).await?;
+            tx.commit().await?;
+            Ok(Applied {
+                applied: fresh.len() as u64,
+                duplicates: (events.len() - fresh.len()) as u64,
+            })
+        }
+        .boxed()
+    }
+
+    fn tidy(&self) -> BoxFuture<'_, Result<bool, Error>> {
+        // Autovacuum does it.
+        std::future::ready(Ok(false)).boxed()
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.db.ping().boxed()
+    }
+}
+
+async fn delete(tx: &SystemTx<'_>, deletes: &[(TenantId, String)]) -> Result<(), Error> {
+    if deletes.is_empty() {
+        return Ok(());
+    }
+    let (tenants, ids): (Vec<&str>, Vec<&str>) =
+        deletes.iter().map(|(tenant, id)| (tenant.as_str(), id.as_str())).unzip();
+    tx.execute(DELETE, &[&tenants, &ids]).await?;
+    Ok(())
+}
+
+async fn put(tx: &SystemTx<'_>, puts: &[Put]) -> Result<(), Error> {
+    if puts.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Columns::default();
+    for Put { tenant, stored } in puts {
+        let document = &stored.document;
+        let title = document.title.as_deref();
+        rows.tenant.push(tenant.as_str());
+        rows.id.push(&document.id);
+        rows.version.push(sql_version(stored.version));
+        rows.time_ms.push(document.time.map(Timestamp::unix_ms));
+        rows.updated_ms.push(stored.updated_at.unix_ms());
+        rows.fingerprint.push(&stored.fingerprint);
+        rows.title.push(title);
+        rows.attrs.push((!document.attrs.is_empty()).then(|| {
+            serde_json::to_string(&document.attrs).expect("a map of strings always serialises")
+        }));
+        rows.text.push(&document.text);
+        let words = tsvector(
+            title.unwrap_or_default(),
+            &document.text,
+            &document.attrs,
+            &TenantPrefix::of(tenant),
+        );
+        rows.words.push(words);
+    }
+    tx.execute(
+        PUT,
+        &[
+            &rows.tenant,
+            &rows.id,
+            &rows.version,
+            &rows.time_ms,
+            &rows.updated_ms,
+            &rows.fingerprint,
+            &rows.title,
+            &rows.attrs,
+            &rows.text,
+            &rows.words,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The arrays that a batch is sent as: one round trip whatever its size.
+#[derive(Default)]
+struct Columns<'c> {
+    tenant: Vec<&'c str>,
+    id: Vec<&'c str>,
+    version: Vec<i64>,
+    time_ms: Vec<Option<i64>>,
+    updated_ms: Vec<i64>,
+    fingerprint: Vec<&'c [u8]>,
+    title: Vec<Option<&'c str>>,
+    attrs: Vec<Option<String>>,
+    text: Vec<&'c str>,
+    words: Vec<String>,
+}
+
+fn page(rows: &[Row], limit: usize) -> Result<Page, Error> {
+    let mut hits = Vec::with_capacity(rows.len());
+    let mut total = 0;
+    let mut found = 0;
+    for row in rows {
+        total = rust_version(row.try_get("total")?);
+        let Some(row_no) = row.try_get::<_, Option<i64>>("row_no")? else {
+            continue;
+        };
+        found += 1;
+        // No document: it was deleted between two snapshots that another isolation level would allow.
+        let gone = row.try_get::<_, Option<&str>>("id")?.is_none();
+        if found > limit || gone {
+            continue;
+        }
+        hits.push(Hit {
+            place: Place {
+                score: f64::from(row.try_get::<_, f32>("score")?),
+                row: row_no,
+            },
+            stored: stored(row)?,
+        });
+    }
+    Ok(Page {
+        hits,
+        total,
+        more: found > limit,
+    })
+}
+
+fn stored(row: &Row) -> Result<Stored, Error> {
+    let attrs: Option<&str> = row.try_get("attrs")?;
+    let attrs = match attrs {
+        None => BTreeMap::new(),
+        Some(json) => serde_json::from_str(json)
+            .map_err(|error| Error::caused(ErrorKind::Corrupt, "a document's attributes are not JSON", error))?,
+    };
+    let fingerprint: &[u8] = row.try_get("fingerprint")?;
+    Ok(Stored {
+        version: rust_version(row.try_get("version")?),
+        updated_at: Timestamp::from_unix_ms(row.try_get("updated_ms")?),
+        fingerprint: fingerprint
+            .try_into()
+            .map_err(|error| Error::caused(ErrorKind::Corrupt, "a document's fingerprint is not 16 bytes", error))?,
+        document: Document {
+            id: row.try_get("id")?,
+            title: row.try_get("title")?,
+            text: row.try_get("text")?,
+            attrs,
+            time: row.try_get::<_, Option<i64>>("time_ms")?.map(Timestamp::from_unix_ms),
+        },
+    })
+}
+
+/// Versions count events of one document; 2^63 of them do not happen.
+fn sql_version(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(i64::MAX)
+}
+
+fn rust_version(version: i64) -> u64 {
+    u64::try_from(version).unwrap_or(0)
+}

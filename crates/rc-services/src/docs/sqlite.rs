@@ -1,0 +1,448 @@
+//! The read model in one SQLite file: a table of documents, and one full-text table a tenant.
+//!
+//! A tenant's own FTS5 table makes its statistics, its ranking and its latency its own. The table keeps
+//! no text (contentless); rows get ever larger numbers, because FTS5 writes its pending words out
+//! whenever a row number goes back.
+
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use rc_events::consumer::sqlite as consumer;
+use rc_events::{Applied, Event, Seq};
+use rc_model::{TenantId, Timestamp};
+use rc_store::rusqlite::{self, Connection, Row};
+use rc_store::{Error, Migration, Migrations, Sqlite, SqliteOptions, TenantConn, TenantDb, TenantSql};
+
+use super::model::{Hit, Page, Place, Plan, Put, Search, Stored, plan};
+use super::store::{CONSUMER, DocsStore};
+use crate::document::{Document, Fingerprint, TOPIC};
+use crate::text::{attr_token, fold, fts5_match};
+
+/// Tenants with documents in one file. Each has five tables, whose definitions every connection reads
+/// when it opens; beyond this the store to use is PostgreSQL.
+pub const TENANTS_MAX: i64 = 1_000;
+
+/// Pages that one step of [`DocsStore::tidy`] may write: some 10 ms.
+const MERGE_PAGES: i64 = 250;
+
+/// The schema of `docs.db`.
+pub const MIGRATIONS: Migrations = Migrations::new(
+    "docs-api",
+    &[Migration {
+        number: 1,
+        name: "create_read_model",
+        up: "
+CREATE TABLE documents (
+    row_no INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    id TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    time_ms INTEGER,
+    updated_ms INTEGER NOT NULL,
+    fingerprint BLOB NOT NULL,
+    title TEXT,
+    attrs TEXT,
+    text TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX documents_by_id ON documents (tenant, id);
+CREATE TABLE indexes (
+    tenant TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+",
+        down: "
+DROP TABLE indexes;
+DROP TABLE documents;
+",
+    }],
+);
+
+// Every statement on `documents` by id uses `documents_by_id`, by row the primary key.
+const GET: TenantSql = TenantSql::new(
+    "SELECT id, version, time_ms, updated_ms, fingerprint, title, attrs, text
+     FROM documents WHERE tenant = ?1 AND id = ?2",
+);
+const GET_ROW: TenantSql = TenantSql::new(
+    "SELECT id, version, time_ms, updated_ms, fingerprint, title, attrs, text
+     FROM documents WHERE tenant = ?1 AND row_no = ?2",
+);
+const FIND: TenantSql = TenantSql::new("SELECT row_no FROM documents WHERE tenant = ?1 AND id = ?2");
+/// Deleted documents keep their number here.
+const VERSION: TenantSql = TenantSql::new(
+    "SELECT kseq FROM consumer_keys WHERE consumer = ?2 AND tenant = ?1 AND topic = ?3 AND key = ?4",
+);
+const INSERT: TenantSql = TenantSql::new(
+    "INSERT INTO documents
+     (tenant, row_no, id, version, time_ms, updated_ms, fingerprint, title, attrs, text)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+);
+const DELETE: TenantSql = TenantSql::new("DELETE FROM documents WHERE tenant = ?1 AND row_no = ?2");
+const INDEXED: TenantSql = TenantSql::new("SELECT 1 FROM indexes WHERE tenant = ?1");
+const ADD_INDEX: TenantSql = TenantSql::new("INSERT INTO indexes (tenant) VALUES (?1)");
+
+/// `ascii` passes our tokens through: it splits at the spaces that [`fold`] puts between them.
+const CREATE_INDEX: TenantSql = TenantSql::new(
+    r#"CREATE VIRTUAL TABLE "fts_{tenant}" USING fts5
+       (title, body, attrs, content='', contentless_delete=1, tokenize='ascii')"#,
+);
+/// A merge of a whole level at once would hold the writer for seconds; the automatic ones, which are in
+/// proportion to what is written, and those of idle times keep the levels short.
+const CRISIS_MERGE: TenantSql =
+    TenantSql::new(r#"INSERT INTO "fts_{tenant}" ("fts_{tenant}", rank) VALUES ('crisismerge', 64)"#);
+/// A merge that is asked for starts from two segments.
+const USER_MERGE: TenantSql =
+    TenantSql::new(r#"INSERT INTO "fts_{tenant}" ("fts_{tenant}", rank) VALUES ('usermerge', 2)"#);
+const MERGE: TenantSql = TenantSql::new(r#"INSERT INTO "fts_{tenant}" ("fts_{tenant}", rank) VALUES ('merge', ?2)"#);
+const INDEX: TenantSql =
+    TenantSql::new(r#"INSERT INTO "fts_{tenant}" (rowid, title, body, attrs) VALUES (?2, ?3, ?4, ?5)"#);
+const UNINDEX: TenantSql = TenantSql::new(r#"DELETE FROM "fts_{tenant}" WHERE rowid = ?2"#);
+
+/// Title counts four times the text; attributes are for filters and count nothing.
+const SEARCH: TenantSql = TenantSql::new(
+    r#"SELECT rowid, -bm25("fts_{tenant}", 4.0, 1.0, 0.0) FROM "fts_{tenant}" WHERE "fts_{tenant}" MATCH ?2"#,
+);
+const SEARCH_IN_TIME: TenantSql = TenantSql::new(
+    r#"SELECT f.rowid, -bm25("fts_{tenant}", 4.0, 1.0, 0.0)
+       FROM "fts_{tenant}" AS f CROSS JOIN documents AS d ON d.row_no = f.rowid
+       WHERE "fts_{tenant}" MATCH ?2 AND d.tenant = ?1 AND d.time_ms >= ?3 AND d.time_ms < ?4"#,
+);
+
+const LAST_ROW: &str = "SELECT coalesce(max(row_no), 0) FROM documents";
+const COUNT_INDEXES: &str = "SELECT count(*) FROM indexes";
+
+/// The read model of the embedded store.
+#[derive(Debug, Clone)]
+pub struct SqliteDocs {
+    db: Sqlite,
+    /// The same file, for requests: it runs nothing but statements of one tenant.
+    tenants: TenantDb,
+    /// Tenants whose index was written since its last complete merge.
+    unmerged: Arc<Mutex<BTreeSet<TenantId>>>,
+}
+
+/// A tenant's documents are here but cannot be searched: [`TENANTS_MAX`] others came first.
+#[derive(Debug, thiserror::Error)]
+#[error("the embedded store indexes at most {TENANTS_MAX} tenants")]
+pub struct IndexFull;
+
+impl SqliteDocs {
+    /// Opens or creates the file and brings its schema up to date.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn open(path: &Path, options: SqliteOptions) -> Result<Self, Error> {
+        let db = Sqlite::open(path, options)?;
+        db.migrate(&MIGRATIONS).await?;
+        db.migrate(&consumer::MIGRATIONS).await?;
+        Ok(Self {
+            tenants: db.tenants(),
+            db,
+            unmerged: Arc::default(),
+        })
+    }
+
+    fn unmerged(&self) -> std::sync::MutexGuard<'_, BTreeSet<TenantId>> {
+        self.unmerged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl DocsStore for SqliteDocs {
+    fn get<'s>(&'s self, tenant: &'s TenantId, id: &'s str) -> BoxFuture<'s, Result<Option<Stored>, Error>> {
+        let id = id.to_owned();
+        self.tenants
+            .read(tenant, "docs/get", move |conn| conn.query_row(GET, &[&id], stored))
+            .boxed()
+    }
+
+    fn search<'s>(&'s self, tenant: &'s TenantId, search: &'s Search) -> BoxFuture<'s, Result<Page, Error>> {
+        let search = search.clone();
+        self.tenants
+            .read(tenant, "docs/search", move |conn| find(conn, &search))
+            .boxed()
+    }
+
+    fn missing<'s>(
+        &'s self,
+        tenant: &'s TenantId,
+        wanted: Vec<(String, u64)>,
+    ) -> BoxFuture<'s, Result<Vec<(String, u64)>, Error>> {
+        self.tenants
+            .read(tenant, "docs/missing", move |conn| {
+                let mut find = conn.prepare(VERSION)?;
+                let mut missing = Vec::new();
+                for (id, version) in wanted {
+                    let have = find.query_row(&[&CONSUMER, &TOPIC, &id], |row| row.get(0))?;
+                    if have.is_none_or(|have| rust_version(have) < version) {
+                        missing.push((id, version));
+                    }
+                }
+                Ok(missing)
+            })
+            .boxed()
+    }
+
+    fn position(&self) -> BoxFuture<'_, Result<Seq, Error>> {
+        self.db
+            .read("docs/position", |conn| consumer::position(conn, CONSUMER))
+            .boxed()
+    }
+
+    fn apply(&self, from: Seq, events: Arc<Vec<Event>>, upto: Seq) -> BoxFuture<'_, Result<Applied, Error>> {
+        async move {
+            let (report, written) = self
+                .db
+                .write_alone("docs/apply", move |conn| apply(conn, from, &events, upto))
+                .await?;
+            self.unmerged().extend(written);
+            Ok(report)
+        }
+        .boxed()
+    }
+
+    fn tidy(&self) -> BoxFuture<'_, Result<bool, Error>> {
+        async move {
+            let Some(tenant) = self.unmerged().first().cloned() else {
+                return Ok(false);
+            };
+            let of = tenant.clone();
+            let changes = self
+                .db
+                .write_alone("docs/merge", move |conn| {
+                    let before = conn.total_changes();
+                    TenantConn::new(conn, &of).execute(MERGE, &[&MERGE_PAGES])?;
+                    Ok(conn.total_changes() - before)
+                })
+                .await?;
+            let mut unmerged = self.unmerged();
+            // FTS5 says by fewer than two changes that a merge had nothing to do.
+            if changes < 2 {
+                unmerged.remove(&tenant);
+            }
+            Ok(!unmerged.is_empty())
+        }
+        .boxed()
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.position().map(|position| position.map(drop)).boxed()
+    }
+}
+
+/// Writes a batch; which tenants' indexes it touched.
+fn apply(
+    conn: &Connection,
+    from: Seq,
+    events: &[Event],
+    upto: Seq,
+) -> Result<(Applied, BTreeSet<TenantId>), Error> {
+    let fresh = consumer::admit(conn, CONSUMER, from, events, upto)?;
+    let report = Applied {
+        applied: fresh.len() as u64,
+        duplicates: (events.len() - fresh.len()) as u64,
+    };
+    let plan = plan(&fresh)?;
+    let mut written = BTreeSet::new();
+    // Old rows go before new ones come, by ascending number: FTS5 writes its pending words out whenever a
+    // number goes back.
+    for (tenant, row) in old_rows(conn, &plan)? {
+        let tenant_conn = TenantConn::new(conn, tenant);
+        tenant_conn.execute(DELETE, &[&row])?;
+        if is_indexed(&tenant_conn)? {
+            tenant_conn.execute(UNINDEX, &[&row])?;
+            written.insert(tenant.clone());
+        }
+    }
+    let mut row: i64 = conn.query_row(LAST_ROW, [], |row| row.get(0))?;
+    // Sorted by tenant: each tenant's statements are prepared once a batch.
+    for puts in plan.puts.chunk_by(|a, b| a.tenant == b.tenant) {
+        if put_all(conn, puts, &mut row)? {
+            written.insert(puts[0].tenant.clone());
+        }
+    }
+    Ok((report, written))
+}
+
+/// The rows that a batch replaces or deletes, by ascending number.
+fn old_rows<'p>(conn: &Connection, plan: &'p Plan) -> Result<Vec<(&'p TenantId, i64)>, Error> {
+    let puts = plan.puts.iter().map(|put| (&put.tenant, &put.stored.document.id));
+    let deletes = plan.deletes.iter().map(|(tenant, id)| (tenant, id));
+    let mut rows = Vec::new();
+    for (tenant, id) in puts.chain(deletes) {
+        if let Some(row) = TenantConn::new(conn, tenant).query_row(FIND, &[id], |row| row.get(0))? {
+            rows.push((tenant, row));
+        }
+    }
+    rows.sort_unstable_by_key(|(_, row)| *row);
+    Ok(rows)
+}
+
+/// Inserts documents of one tenant; whether they are indexed.
+fn put_all(conn: &Connection, puts: &[Put], row: &mut i64) -> Result<bool, Error> {
+    let conn_of_tenant = TenantConn::new(conn, &puts[0].tenant);
+    let indexed = ensure_index(conn, &conn_of_tenant)?;
+    let mut insert = conn_of_tenant.prepare(INSERT)?;
+    let mut index = if indexed { Some(conn_of_tenant.prepare(INDEX)?) } else { None };
+    for Put { stored, .. } in puts {
+        *row += 1;
+        let document = &stored.document;
+        let attrs = (!document.attrs.is_empty())
+            .then(|| serde_json::to_string(&document.attrs).expect("a map of strings always serialises"));
+        insert.execute(&[
+            row,
+            &document.id,
+            &sql_version(stored.version),
+            &document.time.map(Timestamp::unix_ms),
+            &stored.updated_at.unix_ms(),
+            &stored.fingerprint,
+            &document.title,
+            &attrs,
+            &document.text,
+        ])?;
+        if let Some(index) = &mut index {
+            let title = fold(document.title.as_deref().unwrap_or_default());
+            let tokens: Vec<String> =
+                document.attrs.iter().map(|(name, value)| attr_token(name, value)).collect();
+            index.execute(&[row, &title, &fold(&document.text), &tokens.join(" ")])?;
+        }
+    }
+    Ok(indexed)
+}
+
+/// Makes the tenant's index if it has none yet; `false` when there is no place for one more.
+fn ensure_index(conn: &Connection, tenant: &TenantConn<'_>) -> Result<bool, Error> {
+    if is_indexed(tenant)? {
+        return Ok(true);
+    }
+    let indexes: i64 = conn.query_row(COUNT_INDEXES, [], |row| row.get(0))?;
+    if indexes >= TENANTS_MAX {
+        return Ok(false);
+    }
+    tenant.execute(CREATE_INDEX, &[])?;
+    tenant.execute(CRISIS_MERGE, &[])?;
+    tenant.execute(USER_MERGE, &[])?;
+    tenant.execute(ADD_INDEX, &[])?;
+    Ok(true)
+}
+
+fn is_indexed(tenant: &TenantConn<'_>) -> Result<bool, Error> {
+    Ok(tenant.query_row(INDEXED, &[], |_| Ok(()))?.is_some())
+}
+
+/// Walks all matches and keeps the page's: the index gives no order, so every match is scored anyway.
+fn find(conn: &TenantConn<'_>, search: &Search) -> Result<Page, Error> {
+    if !is_indexed(conn)? {
+        return if has_documents(conn)? {
+            Err(Error::abort(IndexFull))
+        } else {
+            Ok(Page {
+                hits: Vec::new(),
+                total: 0,
+                more: false,
+            })
+        };
+    }
+    let text = match_text(search);
+    let mut total = 0;
+    let mut best: BinaryHeap<Worst> = BinaryHeap::with_capacity(search.limit + 2);
+    let each = |row: &Row<'_>| {
+        total += 1;
+        let place = Place {
+            row: row.get(0)?,
+            score: row.get(1)?,
+        };
+        if search.after.is_none_or(|after| place.is_after(after)) {
+            best.push(Worst(place));
+            // One more than the page holds says whether another follows.
+            if best.len() > search.limit + 1 {
+                best.pop();
+            }
+        }
+        Ok(())
+    };
+    if search.since.is_none() && search.until.is_none() {
+        conn.query_map(SEARCH, &[&text], each)?;
+    } else {
+        let since = search.since.map_or(i64::MIN, Timestamp::unix_ms);
+        let until = search.until.map_or(i64::MAX, Timestamp::unix_ms);
+        conn.query_map(SEARCH_IN_TIME, &[&text, &since, &until], each)?;
+    }
+    let mut places: Vec<Place> = best.into_sorted_vec().into_iter().map(|worst| worst.0).collect();
+    let more = places.len() > search.limit;
+    places.truncate(search.limit);
+    let mut hits = Vec::with_capacity(places.len());
+    for place in places {
+        if let Some(stored) = conn.query_row(GET_ROW, &[&place.row], stored)? {
+            hits.push(Hit { place, stored });
+        }
+    }
+    Ok(Page { hits, total, more })
+}
+
+const HAS_DOCUMENTS: TenantSql = TenantSql::new("SELECT 1 FROM documents WHERE tenant = ?1 LIMIT 1");
+
+fn has_documents(conn: &TenantConn<'_>) -> Result<bool, Error> {
+    Ok(conn.query_row(HAS_DOCUMENTS, &[], |_| Ok(()))?.is_some())
+}
+
+/// The user's words in title and text, and the filters' tokens in their own column.
+fn match_text(search: &Search) -> String {
+    let mut text = format!("({{title body}} : ({}))", fts5_match(&search.query));
+    for (name, value) in &search.filters {
+        text.push_str(" AND attrs : \"");
+        text.push_str(&attr_token(name, value));
+        text.push('"');
+    }
+    text
+}
+
+/// Orders a heap so that the page's worst place is on top.
+#[derive(PartialEq)]
+struct Worst(Place);
+
+impl Eq for Worst {}
+
+impl PartialOrd for Worst {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Worst {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        other.0.score.total_cmp(&self.0.score).then(self.0.row.cmp(&other.0.row))
+    }
+}
+
+fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    let attrs: Option<String> = row.get(6)?;
+    let attrs = match attrs {
+        None => BTreeMap::new(),
+        Some(json) => serde_json::from_str(&json).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(6, rusqlite::types::Type::Text, Box::new(error))
+        })?,
+    };
+    let fingerprint: Fingerprint = row.get(4)?;
+    Ok(Stored {
+        version: rust_version(row.get(1)?),
+        updated_at: Timestamp::from_unix_ms(row.get(3)?),
+        fingerprint,
+        document: Document {
+            id: row.get(0)?,
+            time: row.get::<_, Option<i64>>(2)?.map(Timestamp::from_unix_ms),
+            title: row.get(5)?,
+            attrs,
+            text: row.get(7)?,
+        },
+    })
+}
+
+/// Versions count events of one document; 2^63 of them do not happen.
+fn sql_version(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(i64::MAX)
+}
+
+fn rust_version(version: i64) -> u64 {
+    u64::try_from(version).unwrap_or(0)
+}

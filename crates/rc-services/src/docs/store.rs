@@ -1,0 +1,45 @@
+//! The read model's contract. Both stores pass one suite.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use rc_events::{Applied, Event, Seq};
+use rc_model::TenantId;
+use rc_store::Error;
+
+use super::model::{Page, Search, Stored};
+
+/// The read model's name as a consumer of the bus.
+pub const CONSUMER: &str = "docs-api";
+
+/// Hits are counted exactly up to here; beyond, a store may stop counting.
+pub const TOTAL_EXACT_MAX: u64 = 1_000;
+
+/// Documents and their search index. Every read names its tenant and sees nothing else.
+pub trait DocsStore: Send + Sync {
+    /// The document `id` of `tenant`.
+    fn get<'s>(&'s self, tenant: &'s TenantId, id: &'s str) -> BoxFuture<'s, Result<Option<Stored>, Error>>;
+
+    /// One page of the documents that match, best first.
+    fn search<'s>(&'s self, tenant: &'s TenantId, search: &'s Search) -> BoxFuture<'s, Result<Page, Error>>;
+
+    /// Which of `wanted` (id, version) the read model has not reached yet, deletes included.
+    fn missing<'s>(
+        &'s self,
+        tenant: &'s TenantId,
+        wanted: Vec<(String, u64)>,
+    ) -> BoxFuture<'s, Result<Vec<(String, u64)>, Error>>;
+
+    /// The last event whose effect is here; 0 for none.
+    fn position(&self) -> BoxFuture<'_, Result<Seq, Error>>;
+
+    /// Applies the events after `from` up to `upto`: effects, the last number of each document and the
+    /// position, in one transaction. An error of [`rc_events`] comes inside the store's.
+    fn apply(&self, from: Seq, events: Arc<Vec<Event>>, upto: Seq) -> BoxFuture<'_, Result<Applied, Error>>;
+
+    /// One bounded step of index maintenance, for idle times; whether more is left to do.
+    fn tidy(&self) -> BoxFuture<'_, Result<bool, Error>>;
+
+    /// Whether the store answers.
+    fn ping(&self) -> BoxFuture<'_, Result<(), Error>>;
+}
