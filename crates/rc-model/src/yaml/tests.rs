@@ -186,7 +186,7 @@ fn broken_yaml_is_told_where_and_how() {
         ("a: 1\n---\nb: 2\n", "2:1 a second document starts here"),
         ("? [x]\n: 1\n", "1:3 a key must be a text, not a list or mapping"),
         (": 1\n", "1:1 a key is missing before this `:`"),
-        ("? &x a\n: 1\n", "1:6 a key must not carry an anchor"),
+        ("? &x a\n: 1\n", "1:3 a key must not carry an anchor"),
         ("a: &x b\n*x : 1\n", "2:1 a key must be a text, not an alias"),
         (
             "a: 1 # x\n  b: 2\n",
