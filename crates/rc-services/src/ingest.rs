@@ -4,11 +4,39 @@
 //! consumers do the rest.
 //!
 //! Read first: [`limits`] (what is refused), `body` (from bytes to items), `decide` (from items to rows and
-//! events, pure).
+//! events, pure), `store` (how that becomes durable), `http` (the routes).
 
+mod admission;
+pub mod answer;
+pub(crate) mod api;
+mod backend;
 mod body;
 mod content;
+mod decide;
 mod fault;
 mod frame;
+mod http;
 mod item;
 pub mod limits;
+mod meters;
+mod receive;
+mod run;
+mod store;
+
+use rc_store::Migrations;
+
+pub use run::{SERVICE, bus_file, run};
+pub use store::{POSTGRES_MIGRATIONS, POSTGRES_SCHEMA, SQLITE_MIGRATIONS};
+
+/// What `rc migrate` applies to PostgreSQL before ingest starts: each schema with its tables.
+#[must_use]
+pub fn postgres_migrations() -> [(&'static str, Migrations); 3] {
+    [
+        (POSTGRES_SCHEMA, POSTGRES_MIGRATIONS),
+        (POSTGRES_SCHEMA, rc_events::outbox::postgres::MIGRATIONS),
+        (rc_events::bus::postgres::SCHEMA, rc_events::bus::postgres::MIGRATIONS),
+    ]
+}
+
+#[cfg(test)]
+mod tests;

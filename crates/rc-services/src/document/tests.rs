@@ -106,3 +106,17 @@ fn ids_that_no_url_can_name_are_refused() {
         assert_eq!(check_id(good), Ok(()), "{good:?}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn the_payload_is_what_serde_writes(
+        id in "[^\\x00]{1,20}",
+        title in proptest::option::of(proptest::prelude::any::<String>()),
+        text in proptest::prelude::any::<String>(),
+        attrs in proptest::collection::btree_map(proptest::prelude::any::<String>(), proptest::prelude::any::<String>(), 0..4),
+        time in proptest::option::of(0_i64..4_000_000_000_000),
+    ) {
+        let document = Document { id, title, text, attrs, time: time.map(Timestamp::from_unix_ms) };
+        proptest::prop_assert_eq!(document.to_payload(), serde_json::to_vec(&document).unwrap());
+    }
+}

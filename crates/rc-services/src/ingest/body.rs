@@ -11,7 +11,7 @@ use super::fault::{self, Fault};
 use super::frame::{self, Frame};
 use super::item::{self, Refused};
 use super::limits;
-use crate::document::{Document, Fingerprint};
+use crate::document::{Document, Fingerprint, PAYLOAD_BYTES_MAX};
 
 /// How a body holds its items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,11 +85,11 @@ fn read(tenant: &TenantId, body: &[u8], frame: &Frame<'_>) -> Result<Item, Fault
     Ok(match parsed {
         Err(Refused::Document(fault)) => Err(fault),
         Err(Refused::Syntax { .. }) => unreachable!("returned above"),
-        Ok(draft) => Ok(prepare(tenant, draft)),
+        Ok(draft) => prepare(tenant, draft),
     })
 }
 
-fn prepare(tenant: &TenantId, draft: item::Draft) -> Put {
+fn prepare(tenant: &TenantId, draft: item::Draft) -> Item {
     let mut document = Document {
         id: String::new(),
         title: draft.title,
@@ -99,11 +99,17 @@ fn prepare(tenant: &TenantId, draft: item::Draft) -> Put {
     };
     let hash = document.content_hash();
     document.id = draft.id.unwrap_or_else(|| hash.derived_id(tenant));
-    Put {
-        fingerprint: hash.fingerprint(),
-        payload: Bytes::from(document.to_payload()),
-        id: document.id,
+    let payload = Bytes::from(document.to_payload());
+    if payload.len() > PAYLOAD_BYTES_MAX {
+        let (bytes, max) = (payload.len(), PAYLOAD_BYTES_MAX);
+        let detail = format!("the document has {bytes} bytes as canonical JSON, at most {max} are allowed");
+        return Err(Fault::body(fault::ITEM_TOO_LARGE, detail));
     }
+    Ok(Put {
+        fingerprint: hash.fingerprint(),
+        payload,
+        id: document.id,
+    })
 }
 
 /// A mark says that the sender did not choose its encoding on purpose; what follows may not be UTF-8.

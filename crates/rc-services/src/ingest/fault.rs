@@ -48,7 +48,8 @@ pub(crate) const BODY_CUT: Kind = kind("RC-ING-028", 400, "body ended early");
 pub(crate) const NOT_MIGRATED: Kind = kind("RC-ING-029", 500, "database is not migrated");
 pub(crate) const BUG: Kind = kind("RC-ING-030", 500, "request failed");
 
-/// Every kind, for the list in the error pages' test and the API description.
+/// Every kind.
+#[cfg(test)]
 pub(crate) const ALL: [Kind; 30] = [
     MALFORMED,
     UNICODE,

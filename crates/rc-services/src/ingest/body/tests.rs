@@ -152,6 +152,13 @@ fn large_and_deep_items_are_refused_alone() {
 }
 
 #[test]
+fn a_document_that_no_event_can_carry_is_refused() {
+    let body = format!(r#"{{"text":"{}"}}"#, r"\u0001".repeat(200_000));
+    let fault = outcome(Format::One, &body).unwrap_err();
+    assert!(fault.starts_with("RC-ING-019"), "{fault}");
+}
+
+#[test]
 fn text_that_is_not_unicode_is_refused_alone() {
     let mut body = br#"[{"id":"a","text":"a"},{"text":""#.to_vec();
     body.extend([0xC0, 0xAF]);

@@ -1,0 +1,124 @@
+use rc_model::Timestamp;
+use rc_model::clock::ManualClock;
+
+use super::*;
+
+const KIB: usize = 1 << 10;
+
+fn queue(bounds: Bounds) -> (Admission, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_unix_ms(0)));
+    (Admission::new(bounds, Arc::clone(&clock) as Arc<dyn Clock>), clock)
+}
+
+fn bounds() -> Bounds {
+    Bounds {
+        bytes_max: 100 * KIB,
+        tenant_bytes_max: 60 * KIB,
+        wait_max: Duration::from_secs(2),
+    }
+}
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::new(name).unwrap()
+}
+
+#[test]
+fn one_tenant_never_holds_the_whole_queue() {
+    let (queue, _) = queue(bounds());
+    let held = queue.admit(&tenant("a"), 60 * KIB).unwrap();
+    let refusal = queue.admit(&tenant("a"), 1).unwrap_err();
+    assert_eq!(refusal.problem().status, 429);
+    let other = queue.admit(&tenant("b"), 40 * KIB).unwrap();
+    drop(held);
+    assert_eq!(queue.bytes(), 40 * KIB);
+    drop(other);
+    assert_eq!(queue.bytes(), 0);
+    assert!(queue.lock().tenants.is_empty());
+}
+
+#[test]
+fn a_full_queue_names_whose_excess_it_is() {
+    let (queue, _) = queue(bounds());
+    let _a = queue.admit(&tenant("a"), 55 * KIB).unwrap();
+    let _b = queue.admit(&tenant("b"), 40 * KIB).unwrap();
+    let greedy = queue.admit(&tenant("a"), 5 * KIB + 1).unwrap_err();
+    assert!(matches!(greedy, Refusal::Tenant { .. }), "{greedy:?}");
+    let modest = queue.admit(&tenant("b"), 10 * KIB).unwrap_err();
+    assert!(matches!(modest, Refusal::Full { .. }), "{modest:?}");
+    let stranger = queue.admit(&tenant("c"), 10 * KIB).unwrap_err();
+    assert_eq!(stranger.problem().status, 503);
+    assert_eq!(stranger.problem().retry_after_secs(), Some(1));
+}
+
+#[test]
+fn retry_after_is_computed_from_the_measured_speed() {
+    let (queue, clock) = queue(bounds());
+    // 10 KiB a second.
+    for _ in 0..5 {
+        let mut permit = queue.admit(&tenant("a"), 10 * KIB).unwrap();
+        permit.queue();
+        clock.advance(Duration::from_secs(1));
+        permit.done();
+    }
+    let mut held = queue.admit(&tenant("a"), 20 * KIB).unwrap();
+    let mut more = queue.admit(&tenant("b"), 20 * KIB).unwrap();
+    held.queue();
+    more.queue();
+    // 40 KiB are 4 s of work, more than the 2 s that anybody should wait; in 3 s it is 1 s.
+    let refusal = queue.admit(&tenant("c"), KIB).unwrap_err();
+    let Refusal::Full { retry_after } = refusal else {
+        panic!("{refusal:?}");
+    };
+    assert_eq!(retry_after.as_millis(), 3_000);
+    assert_eq!(refusal.problem().retry_after_secs(), Some(3));
+}
+
+#[test]
+fn idle_time_does_not_slow_the_estimate() {
+    let (queue, clock) = queue(bounds());
+    for _ in 0..5 {
+        let mut permit = queue.admit(&tenant("a"), 10 * KIB).unwrap();
+        permit.queue();
+        clock.advance(Duration::from_millis(100));
+        permit.done();
+        clock.advance(Duration::from_secs(3_600));
+    }
+    let wait = queue.lock().wait_for(10 * KIB);
+    assert_eq!(wait.as_millis(), 100);
+}
+
+#[test]
+fn work_that_was_given_up_does_not_count_as_done() {
+    let (queue, clock) = queue(bounds());
+    let mut permit = queue.admit(&tenant("a"), 10 * KIB).unwrap();
+    permit.queue();
+    clock.advance(Duration::from_secs(1));
+    drop(permit);
+    assert_eq!(queue.lock().done_bytes, 0.0);
+    assert_eq!(queue.lock().queued, 0);
+}
+
+#[test]
+fn a_slow_sender_does_not_slow_the_estimate() {
+    let (queue, clock) = queue(bounds());
+    let mut permit = queue.admit(&tenant("a"), 10 * KIB).unwrap();
+    clock.advance(Duration::from_secs(30));
+    assert_eq!(queue.lock().queued, 0);
+    permit.queue();
+    clock.advance(Duration::from_secs(1));
+    permit.done();
+    assert_eq!(queue.lock().wait_for(10 * KIB).as_millis(), 1_000);
+}
+
+#[test]
+fn a_part_grows_within_the_bounds_or_stays() {
+    let (queue, _) = queue(bounds());
+    let mut permit = queue.admit(&tenant("a"), KIB).unwrap();
+    permit.resize(50 * KIB).unwrap();
+    assert_eq!(queue.bytes(), 50 * KIB);
+    assert!(permit.resize(61 * KIB).is_err());
+    assert_eq!(queue.bytes(), 50 * KIB);
+    permit.resize(2 * KIB).unwrap();
+    drop(permit);
+    assert_eq!(queue.bytes(), 0);
+}

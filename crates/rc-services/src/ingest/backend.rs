@@ -1,0 +1,190 @@
+//! Everything behind the routes that can be there or not: the store, the bus, and the relay between them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rc_events::outbox::postgres::PostgresSource;
+use rc_events::outbox::sqlite::SqliteSource;
+use rc_events::{Bus, PostgresBus, Relay, RelayOptions, RelayStatus, Source, SqliteBus};
+use rc_model::{Clock, Timestamp};
+use rc_serve::Tree;
+use rc_store::{Error, ErrorKind, Migrations, Postgres, PostgresOptions, Sqlite, SqliteOptions};
+use tokio::sync::watch;
+
+use super::store::{IngestStore, PostgresIngestStore, SqliteIngestStore};
+use super::{POSTGRES_SCHEMA, SQLITE_MIGRATIONS, postgres_migrations};
+
+/// The name of ingest's outbox on the bus.
+pub(crate) const ORIGIN: &str = "ingest";
+
+/// The write store's file in ingest's data folder.
+const STORE_FILE: &str = "ingest.db";
+
+/// The bus's file in ingest's data folder; consumers open it read-only.
+pub(crate) const BUS_FILE: &str = "bus.db";
+
+/// How often the end of the relay's work is looked for while the service stops.
+const FLUSH_POLL: Duration = Duration::from_millis(10);
+
+/// An open store and what moves its events.
+pub(crate) struct Backend {
+    pub(crate) store: Arc<dyn IngestStore>,
+    pub(crate) bus: Arc<dyn Bus>,
+    source: Arc<dyn Source>,
+    pub(crate) relay: watch::Receiver<RelayStatus>,
+    /// The bus's own handle, where it has a file to close.
+    embedded: Option<Arc<SqliteBus>>,
+}
+
+impl std::fmt::Debug for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backend")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a backend is not there.
+#[derive(Debug)]
+pub(crate) enum Down {
+    /// It may come by itself: ask again.
+    Later(Error),
+    /// Somebody has to run migrations first; what is missing.
+    NotMigrated(String),
+    /// Only a person can help.
+    Never(Error),
+}
+
+impl From<Error> for Down {
+    fn from(error: Error) -> Self {
+        match error.kind() {
+            ErrorKind::Busy { .. }
+            | ErrorKind::Unavailable { .. }
+            | ErrorKind::Conflict
+            | ErrorKind::Timeout
+            | ErrorKind::ReadOnly
+            | ErrorKind::DiskFull
+            | ErrorKind::WriterTaken => Self::Later(error),
+            ErrorKind::Constraint
+            | ErrorKind::Corrupt
+            | ErrorKind::Foreign
+            | ErrorKind::Migration
+            | ErrorKind::Url
+            | ErrorKind::Aborted
+            | ErrorKind::Bug => Self::Never(error),
+        }
+    }
+}
+
+impl From<rc_events::Error> for Down {
+    fn from(error: rc_events::Error) -> Self {
+        Self::from(Error::from(error))
+    }
+}
+
+impl Backend {
+    /// Opens the files in `folder`, brings their tables up to date and starts the relay on `tree`.
+    pub(crate) async fn open_sqlite(folder: &Path, clock: &Arc<dyn Clock>, tree: &Tree) -> Result<Self, Down> {
+        let db = Sqlite::open(&folder.join(STORE_FILE), SqliteOptions::default())?;
+        db.migrate(&SQLITE_MIGRATIONS).await?;
+        db.migrate(&rc_events::outbox::sqlite::MIGRATIONS).await?;
+        let bus = Arc::new(SqliteBus::open(&folder.join(BUS_FILE), Arc::clone(clock)).await?);
+        let source = Arc::new(SqliteSource::new(db.clone(), ORIGIN));
+        let store = Arc::new(SqliteIngestStore::new(db));
+        let embedded = Some(Arc::clone(&bus));
+        Ok(Self::assemble(store, source, bus, embedded, clock, tree))
+    }
+
+    /// Connects to the database at `url` and starts the relay on `tree`. Changes no table.
+    pub(crate) async fn open_postgres(url: &str, clock: &Arc<dyn Clock>, tree: &Tree) -> Result<Self, Down> {
+        let pg = Postgres::connect(url, &PostgresOptions::new("rc-ingest", POSTGRES_SCHEMA))?;
+        pg.ping().await?;
+        let bus_schema = rc_events::bus::postgres::SCHEMA;
+        let bus_pg = Postgres::connect(url, &PostgresOptions::new("rc-ingest-bus", bus_schema))?;
+        for (schema, migrations) in postgres_migrations() {
+            let pool = if schema == bus_schema { &bus_pg } else { &pg };
+            check_migrated(pool, schema, &migrations).await?;
+        }
+        if !pg.row_security_binds().await? {
+            tracing::warn!("the database role walks through row-level security: use a role of its own");
+        }
+        let bus = Arc::new(PostgresBus::new(bus_pg, Arc::clone(clock)));
+        let source = Arc::new(PostgresSource::new(pg.clone(), ORIGIN));
+        let hint = Arc::clone(&source);
+        let committed = Arc::new(move || hint.committed());
+        let store = Arc::new(PostgresIngestStore::new(pg, Arc::clone(clock), committed, tree));
+        Ok(Self::assemble(store, source, bus, None, clock, tree))
+    }
+
+    fn assemble(
+        store: Arc<dyn IngestStore>,
+        source: Arc<dyn Source>,
+        bus: Arc<dyn Bus>,
+        embedded: Option<Arc<SqliteBus>>,
+        clock: &Arc<dyn Clock>,
+        tree: &Tree,
+    ) -> Self {
+        let options = RelayOptions::default();
+        let relay = Relay::new(Arc::clone(&source), Arc::clone(&bus), Arc::clone(clock), options);
+        let status = relay.status();
+        tree.spawn("ingest/relay", relay.run(tree.stopping()));
+        Self {
+            store,
+            bus,
+            source,
+            relay: status,
+            embedded,
+        }
+    }
+
+    /// Whether everything that came up to `received_at` is on the bus. Not known counts as no.
+    pub(crate) async fn relayed(&self, received_at: Timestamp) -> bool {
+        let backlog = async {
+            let cursor = self.bus.cursor(self.source.origin()).await?;
+            self.source.backlog(&cursor).await
+        };
+        match backlog.await {
+            Ok(backlog) => backlog.oldest.is_none_or(|oldest| oldest > received_at),
+            Err(error) => {
+                tracing::debug!(%error, "the outbox cannot say what waits");
+                false
+            }
+        }
+    }
+
+    /// Waits until the outbox is empty, at most for `limit`.
+    pub(crate) async fn flush(&self, limit: Duration) {
+        let empty = async {
+            while !self.relayed(Timestamp::from_unix_ms(i64::MAX)).await {
+                tokio::time::sleep(FLUSH_POLL).await;
+            }
+        };
+        if tokio::time::timeout(limit, empty).await.is_err() {
+            // Nothing is lost: the next start relays it.
+            tracing::info!("the outbox was not empty at the end");
+        }
+    }
+
+    /// Finishes queued writes and closes what has files.
+    pub(crate) async fn close(&self) {
+        self.store.close().await;
+        if let Some(bus) = &self.embedded {
+            bus.close().await;
+        }
+    }
+}
+
+async fn check_migrated(pool: &Postgres, schema: &str, migrations: &Migrations) -> Result<(), Down> {
+    let status = pool.migration_status(migrations).await?;
+    let Some(first) = status.pending.first() else {
+        return Ok(());
+    };
+    Err(Down::NotMigrated(format!(
+        "schema `{schema}` lacks migration {} `{}` of `{}`, and {} in all",
+        first.number,
+        first.name,
+        status.component,
+        status.pending.len()
+    )))
+}

@@ -1,0 +1,262 @@
+//! Starting and stopping the service.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use prometheus_client::metrics::gauge::Gauge;
+use rc_model::{Layout, ServiceId, Timestamp};
+use rc_serve::readiness::Component;
+use rc_serve::{Edge, Tree, edge};
+use rc_store::StoreUrl;
+use tokio_util::sync::CancellationToken;
+
+use super::admission::{Admission, Bounds};
+use super::backend::{Backend, Down};
+use super::http::{self, App};
+use super::meters::Meters;
+use super::{fault, limits};
+use crate::service::{Deps, ServiceConfig, StartError};
+
+/// The service's name in the catalog.
+pub const SERVICE: &str = "ingest";
+
+/// Who answers what is indexed.
+const DOCS_SERVICE: &str = "docs-api";
+
+/// How often the store is asked whether it is there.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long one such question may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long open exchanges may take to finish at the end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long the relay may go on at the end.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// Failures of the relay in a row after which the service says that it is not whole.
+const RELAY_FAILURES: u32 = 3;
+
+/// Starts ingest: opens the store, starts the relay, listens on the service's socket. Returns when it
+/// serves. A store that cannot be reached yet is no failure: `/ready` names it, and it is tried again.
+///
+/// # Errors
+/// When the store's URL is none, when the database needs a person (migrations, damage), or when the socket
+/// is taken.
+pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
+    let url = StoreUrl::parse(&config.store_url)
+        .map_err(|error| StartError::new(error.code(), "the store's URL is not one").because(error))?;
+    // Stopped last: requests that are under way still need what runs here.
+    let workers = Tree::new();
+    // Stopped first: nothing may open the store again while it is closed.
+    let helpers = Tree::new();
+    let opener = Opener {
+        url,
+        folder: config.layout.data(&service(SERVICE)),
+        deps: deps.clone(),
+        workers: workers.clone(),
+        backend: Arc::new(ArcSwapOption::empty()),
+        ready: deps.readiness.component("store"),
+    };
+    match opener.open().await {
+        Ok(()) => {}
+        Err(Down::Later(error)) => {
+            tracing::warn!(code = error.code(), error = ?error, "the store is not there yet");
+        }
+        Err(Down::NotMigrated(missing)) => {
+            return Err(StartError::new(fault::NOT_MIGRATED.code, missing).hint("run `rc migrate`"));
+        }
+        Err(Down::Never(error)) => {
+            return Err(StartError::new(error.code(), "the store cannot be used").because(error));
+        }
+    }
+    let backend = Arc::clone(&opener.backend);
+    let app = App {
+        backend: Arc::clone(&backend),
+        admission: Admission::new(Bounds::default(), Arc::clone(&deps.clock)),
+        clock: Arc::clone(&deps.clock),
+        meters: Meters::register(&deps.metrics),
+        docs_socket: config.layout.socket(&service(DOCS_SERVICE)),
+    };
+    let edge_tree = Tree::new();
+    let edge = Edge {
+        service: SERVICE,
+        router: http::router(Arc::new(app)),
+        readiness: deps.readiness.clone(),
+        metrics: deps.metrics.clone(),
+        access: config.access,
+    };
+    let socket = config.layout.socket(&service(SERVICE));
+    edge::serve_uds(&socket, edge, &edge_tree).map_err(|error| {
+        StartError::new("RC-SRV-007", format!("cannot listen at {}", socket.display())).because(error)
+    })?;
+    spawn_relay_watch(&helpers, &backend, &deps);
+    helpers.spawn("ingest/keeper", opener.keep(helpers.stopping()));
+    spawn_pruner(&helpers, &backend, &deps);
+    let stopping = deps.tree.stopping();
+    deps.tree.spawn("ingest/stop", async move {
+        stopping.cancelled().await;
+        stop(&edge_tree, &helpers, &workers, &backend).await;
+    });
+    Ok(())
+}
+
+/// Where the embedded bus is; consumers open it read-only.
+#[must_use]
+pub fn bus_file(layout: &Layout) -> std::path::PathBuf {
+    layout.data(&service(SERVICE)).join(super::backend::BUS_FILE)
+}
+
+fn service(name: &str) -> ServiceId {
+    ServiceId::new(name).expect("the names of our services follow the grammar")
+}
+
+/// Ends in the order of the data: no new requests, open ones, the outbox, tasks, files.
+async fn stop(edge: &Tree, helpers: &Tree, workers: &Tree, backend: &ArcSwapOption<Backend>) {
+    helpers.stop();
+    if let Err(names) = edge.drain(DRAIN).await {
+        tracing::warn!(?names, "requests were still open at the end");
+    }
+    if let Err(names) = helpers.drain(PROBE_TIMEOUT).await {
+        tracing::warn!(?names, "tasks were still running at the end");
+    }
+    let backend = backend.swap(None);
+    if let Some(backend) = &backend {
+        backend.flush(FLUSH).await;
+        backend.close().await;
+    }
+    if let Err(names) = workers.drain(DRAIN).await {
+        tracing::warn!(?names, "tasks were still running at the end");
+    }
+}
+
+/// Opens the backend and watches over it. Owned by the keeper task once the service runs.
+struct Opener {
+    url: StoreUrl,
+    folder: std::path::PathBuf,
+    deps: Deps,
+    workers: Tree,
+    backend: Arc<ArcSwapOption<Backend>>,
+    ready: Component,
+}
+
+impl Opener {
+    async fn open(&self) -> Result<(), Down> {
+        let clock = &self.deps.clock;
+        let opened = match &self.url {
+            StoreUrl::Sqlite => Backend::open_sqlite(&self.folder, clock, &self.workers).await,
+            StoreUrl::Postgres(url) => Backend::open_postgres(url, clock, &self.workers).await,
+        };
+        match opened {
+            Ok(backend) => {
+                self.backend.store(Some(Arc::new(backend)));
+                self.ready.set_ready();
+                Ok(())
+            }
+            Err(down) => {
+                self.ready.set_down(match &down {
+                    Down::Later(error) | Down::Never(error) => error.to_string(),
+                    Down::NotMigrated(missing) => format!("{missing}: run `rc migrate`"),
+                });
+                Err(down)
+            }
+        }
+    }
+
+    async fn keep(self, stopping: CancellationToken) {
+        let mut up = self.backend.load().is_some();
+        loop {
+            let pause = tokio::time::sleep(PROBE_EVERY);
+            if stopping.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+            let now_up = self.probe().await;
+            match (up, now_up) {
+                (false, true) => tracing::info!("the store is there"),
+                (true, false) => tracing::error!("the store is lost"),
+                _ => {}
+            }
+            up = now_up;
+        }
+    }
+
+    async fn probe(&self) -> bool {
+        let backend = self.backend.load_full();
+        let Some(backend) = backend else {
+            return self.open().await.is_ok();
+        };
+        match tokio::time::timeout(PROBE_TIMEOUT, backend.store.ping()).await {
+            Ok(Ok(())) => {
+                self.ready.set_ready();
+                return true;
+            }
+            Ok(Err(error)) => self.ready.set_down(error.to_string()),
+            Err(_elapsed) => self.ready.set_down("no answer in time"),
+        }
+        false
+    }
+}
+
+/// Shows the relay's state in `/ready` and `/metrics`.
+fn spawn_relay_watch(helpers: &Tree, backend: &Arc<ArcSwapOption<Backend>>, deps: &Deps) {
+    let (waiting, lag) = (Gauge::<i64>::default(), Gauge::<i64>::default());
+    deps.metrics.with_registry(|registry| {
+        registry.register("rc_ingest_outbox_events", "Events not on the bus yet", waiting.clone());
+        let help = "Age of the oldest event that is not on the bus";
+        registry.register("rc_ingest_outbox_lag_milliseconds", help, lag.clone());
+    });
+    let ready = deps.readiness.component("relay");
+    let (backend, clock, stopping) = (Arc::clone(backend), Arc::clone(&deps.clock), helpers.stopping());
+    helpers.spawn("ingest/relay-watch", async move {
+        loop {
+            if let Some(backend) = backend.load_full() {
+                let status = backend.relay.borrow().clone();
+                waiting.set(i64::try_from(status.backlog.rows).unwrap_or(i64::MAX));
+                lag.set(age_ms(clock.now(), status.backlog.oldest));
+                match status.error {
+                    Some((code, text)) if status.failures >= RELAY_FAILURES => {
+                        ready.set_down(format!("{code}: {text}"));
+                    }
+                    _ => ready.set_ready(),
+                }
+            } else {
+                ready.set_down("no store");
+            }
+            let pause = tokio::time::sleep(PROBE_EVERY);
+            if stopping.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
+    });
+}
+
+fn age_ms(now: Timestamp, oldest: Option<Timestamp>) -> i64 {
+    oldest.map_or(0, |oldest| i64::try_from(now.since(oldest).as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Forgets answers whose time is over, a bounded number of rows at a time.
+fn spawn_pruner(helpers: &Tree, backend: &Arc<ArcSwapOption<Backend>>, deps: &Deps) {
+    let (backend, clock, stopping) = (Arc::clone(backend), Arc::clone(&deps.clock), helpers.stopping());
+    helpers.spawn("ingest/pruner", async move {
+        loop {
+            let pause = tokio::time::sleep(limits::PRUNE_EVERY);
+            if stopping.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+            while let Some(backend) = backend.load_full()
+                && !stopping.is_cancelled()
+            {
+                match backend.store.prune(super::store::kept_since(clock.now())).await {
+                    Ok(pruned) if pruned == limits::PRUNE_ROWS_MAX => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        tracing::warn!(code = error.code(), error = ?error, "old answers were not pruned");
+                        break;
+                    }
+                }
+            }
+        }
+    });
+}
