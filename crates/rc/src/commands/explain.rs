@@ -59,10 +59,14 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
 
 fn list(cx: &Cx) {
     if cx.json() {
-        let listed: Vec<Listed> = code::all().map(|Code { code, title }| Listed { code, title }).collect();
+        let listed: Vec<Listed> = code::all()
+            .map(|Code { code, title }| Listed { code, title })
+            .collect();
         cx.print_json(&listed);
     } else {
-        let lines: Vec<String> = code::all().map(|Code { code, title }| format!("{code}  {title}")).collect();
+        let lines: Vec<String> = code::all()
+            .map(|Code { code, title }| format!("{code}  {title}"))
+            .collect();
         cx.say(lines.join("\n"));
     }
 }
@@ -70,7 +74,11 @@ fn list(cx: &Cx) {
 fn unknown(wanted: &str) -> Fault {
     let wanted = wanted.trim();
     // `cfg-5`, `CFG-005` and `5` are what people type from memory.
-    let short = |code: &str| code.trim_start_matches("RC-").replace("-00", "-").replace("-0", "-");
+    let short = |code: &str| {
+        code.trim_start_matches("RC-")
+            .replace("-00", "-")
+            .replace("-0", "-")
+    };
     let upper = wanted.to_uppercase();
     let guess = code::all()
         .map(|entry| entry.code)

@@ -53,5 +53,9 @@ fn unknown(name: &str) -> Fault {
         Some(guess) => format!("did you mean `{guess}`?"),
         None => format!("there are `{}`", schema::NAMES.join("`, `")),
     };
-    Fault::usage("RC-CLI-002", format!("there is no schema {}", rc_model::source::quote(name))).hint(hint)
+    Fault::usage(
+        "RC-CLI-002",
+        format!("there is no schema {}", rc_model::source::quote(name)),
+    )
+    .hint(hint)
 }

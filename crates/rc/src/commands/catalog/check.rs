@@ -101,7 +101,11 @@ fn services(model: &Model) -> String {
         let routes = service.effective_routes(id);
         let mut routes = routes.iter().map(|route| {
             let methods: Vec<&str> = route.methods.iter().map(|method| method.as_str()).collect();
-            let methods = if methods.is_empty() { String::new() } else { format!(" {}", methods.join(",")) };
+            let methods = if methods.is_empty() {
+                String::new()
+            } else {
+                format!(" {}", methods.join(","))
+            };
             format!("{}{methods}", route.path)
         });
         rows.push([
@@ -134,7 +138,12 @@ fn services(model: &Model) -> String {
 
 /// The last line: what was found, and where.
 fn summary(model: Option<&Model>, problems: &[Diagnostic], present: &[&str]) -> String {
-    let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
+    let count = |severity| {
+        problems
+            .iter()
+            .filter(|problem| problem.severity == severity)
+            .count()
+    };
     let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let mut files: Vec<&str> = problems.iter().map(|problem| problem.file.as_str()).collect();
@@ -143,11 +152,21 @@ fn summary(model: Option<&Model>, problems: &[Diagnostic], present: &[&str]) -> 
         (0, 0) => String::new(),
         (0, warnings) => plural(warnings, "warning"),
         (errors, 0) => plural(errors, "problem"),
-        (errors, warnings) => format!("{} and {}", plural(errors, "problem"), plural(warnings, "warning")),
+        (errors, warnings) => format!(
+            "{} and {}",
+            plural(errors, "problem"),
+            plural(warnings, "warning")
+        ),
     };
     let Some(model) = model else {
-        let first = problems.iter().find(|problem| problem.is_error()).map_or("", |problem| problem.code);
-        return format!("{found} in {}; `rc explain {first}` says more", plural(files.len(), "file"));
+        let first = problems
+            .iter()
+            .find(|problem| problem.is_error())
+            .map_or("", |problem| problem.code);
+        return format!(
+            "{found} in {}; `rc explain {first}` says more",
+            plural(files.len(), "file")
+        );
     };
     let read = match present {
         [] => "no files, so the defaults apply".to_owned(),

@@ -99,5 +99,8 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
 
 /// The page of the code `code`, written as in the table.
 pub(super) fn page(code: &str) -> Option<&'static str> {
-    PAGES.iter().find(|(known, _)| *known == code).map(|(_, page)| *page)
+    PAGES
+        .iter()
+        .find(|(known, _)| *known == code)
+        .map(|(_, page)| *page)
 }

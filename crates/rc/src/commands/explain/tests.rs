@@ -11,7 +11,10 @@ fn every_code_has_a_page_and_every_page_a_code() {
     let embedded: BTreeSet<&str> = pages::PAGES.iter().map(|(code, _)| *code).collect();
     assert_eq!(embedded.len(), pages::PAGES.len(), "a page is listed twice");
     let differ: Vec<&&str> = codes.symmetric_difference(&embedded).collect();
-    assert!(differ.is_empty(), "in rc_model::code or in explain/pages.rs, not in both: {differ:?}");
+    assert!(
+        differ.is_empty(),
+        "in rc_model::code or in explain/pages.rs, not in both: {differ:?}"
+    );
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/errors");
     for entry in fs_err::read_dir(dir).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
@@ -27,8 +30,17 @@ fn pages_have_one_shape() {
         assert_eq!(page.lines().next(), Some(format!("# {code}: {title}").as_str()));
         let mut rest = *page;
         for heading in HEADINGS {
-            let (_, after) = rest.split_once(heading).unwrap_or_else(|| panic!("{code}: {heading} is missing or out of order"));
-            assert!(after.trim_start().lines().next().is_some_and(|line| !line.starts_with("**")), "{code}: {heading} is empty");
+            let (_, after) = rest
+                .split_once(heading)
+                .unwrap_or_else(|| panic!("{code}: {heading} is missing or out of order"));
+            assert!(
+                after
+                    .trim_start()
+                    .lines()
+                    .next()
+                    .is_some_and(|line| !line.starts_with("**")),
+                "{code}: {heading} is empty"
+            );
             rest = after;
         }
         assert!(page.ends_with('\n') && !page.contains('\t'), "{code}");
@@ -80,13 +92,38 @@ fn unknown_codes_are_guessed() {
 /// What the examples of the pages about files are printed for: the catalog and the tenants.
 const EXAMPLES: [(&str, &str, &str, &str); 16] = [
     ("RC-CFG-003", "", "", "tenants:\n  acme: gold\n      demo: true\n"),
-    ("RC-CFG-004", "", "", "tenants:\n  acme: {tier: gold}\n  globex: {tier: silver}\n  acme: {tier: silver}\n"),
+    (
+        "RC-CFG-004",
+        "",
+        "",
+        "tenants:\n  acme: {tier: gold}\n  globex: {tier: silver}\n  acme: {tier: silver}\n",
+    ),
     ("RC-CFG-005", "", "", "tenants:\n  acme:\n    teir: gold\n"),
-    ("RC-CFG-006", "", "services:\n  docs-api: {tier: gold, owner: core}\n  ingest: {tier: gold}\n", ""),
-    ("RC-CFG-007", "", "", "tenants:\n  acme: {tier: gold, demo: yes}\n"),
+    (
+        "RC-CFG-006",
+        "",
+        "services:\n  docs-api: {tier: gold, owner: core}\n  ingest: {tier: gold}\n",
+        "",
+    ),
+    (
+        "RC-CFG-007",
+        "",
+        "",
+        "tenants:\n  acme: {tier: gold, demo: yes}\n",
+    ),
     ("RC-CFG-008", "logs: {level: INFO}\n", "", ""),
-    ("RC-CFG-009", "", "", "tiers:\n  basic:\n    rps: {rate: 5}\n    timeout: 30\n"),
-    ("RC-CFG-010", "", "services:\n  Docs_API: {tier: gold, owner: core}\n", ""),
+    (
+        "RC-CFG-009",
+        "",
+        "",
+        "tiers:\n  basic:\n    rps: {rate: 5}\n    timeout: 30\n",
+    ),
+    (
+        "RC-CFG-010",
+        "",
+        "services:\n  Docs_API: {tier: gold, owner: core}\n",
+        "",
+    ),
     ("RC-CFG-011", "", "", "tenants:\n  acme: {tier: glod}\n"),
     (
         "RC-CFG-012",
@@ -100,7 +137,12 @@ const EXAMPLES: [(&str, &str, &str, &str); 16] = [
         "services:\n  gateway: {tier: gold, owner: core}\n  docs-api: {tier: gold, owner: core}\n  wiki: {tier: gold, owner: core, command: [wiki], routes: [{path: /docs}]}\n",
         "",
     ),
-    ("RC-CFG-014", "", "services:\n  docsapi: {tier: gold, owner: core}\n", ""),
+    (
+        "RC-CFG-014",
+        "",
+        "services:\n  docsapi: {tier: gold, owner: core}\n",
+        "",
+    ),
     (
         "RC-CFG-015",
         "",
@@ -113,8 +155,18 @@ const EXAMPLES: [(&str, &str, &str, &str); 16] = [
         "services:\n  orders: {tier: gold, owner: shop, command: [orders], routes: [{path: /orders}]}\n",
         "",
     ),
-    ("RC-CFG-017", "", "services:\n  gateway: {tier: gold, owner: core, routes: [{path: /a}]}\n", ""),
-    ("RC-CFG-018", "", "owners:\n  core:\n    oncall: #core\n  platform: {}\n", ""),
+    (
+        "RC-CFG-017",
+        "",
+        "services:\n  gateway: {tier: gold, owner: core, routes: [{path: /a}]}\n",
+        "",
+    ),
+    (
+        "RC-CFG-018",
+        "",
+        "owners:\n  core:\n    oncall: #core\n  platform: {}\n",
+        "",
+    ),
 ];
 
 #[test]
@@ -128,7 +180,13 @@ fn pages_about_files_show_what_is_printed() {
         assert_eq!(problems.len(), 1, "{code}: {problems:?}");
         assert_eq!(problems[0].code, code);
         let page = pages::page(code).unwrap();
-        let example = page.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
+        let example = page
+            .split("```text\n")
+            .nth(1)
+            .unwrap()
+            .split("```")
+            .next()
+            .unwrap();
         assert_eq!(example, problems[0].to_string(), "{code}");
     }
 }

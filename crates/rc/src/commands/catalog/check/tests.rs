@@ -33,19 +33,46 @@ fn the_summary_counts() {
             Ok(model) => model.warnings.clone(),
             Err(problems) => problems.clone(),
         };
-        summary(result.as_ref().ok(), &problems, &["service-catalog.yaml", "tenants.yaml"])
+        summary(
+            result.as_ref().ok(),
+            &problems,
+            &["service-catalog.yaml", "tenants.yaml"],
+        )
     };
     for (catalog, tenants, expected) in [
-        ("", "", "3 services and 2 tenants (service-catalog.yaml, tenants.yaml): no problems"),
-        ("", "tenants: {}", "3 services and 0 tenants (service-catalog.yaml, tenants.yaml): 1 warning"),
-        ("x: 1", "", "1 problem in 1 file; `rc explain RC-CFG-005` says more"),
-        ("x: 1\ny: 2", "z: 1", "3 problems in 2 files; `rc explain RC-CFG-005` says more"),
-        ("services: {}", "z: 1", "1 problem and 1 warning in 2 files; `rc explain RC-CFG-005` says more"),
+        (
+            "",
+            "",
+            "3 services and 2 tenants (service-catalog.yaml, tenants.yaml): no problems",
+        ),
+        (
+            "",
+            "tenants: {}",
+            "3 services and 0 tenants (service-catalog.yaml, tenants.yaml): 1 warning",
+        ),
+        (
+            "x: 1",
+            "",
+            "1 problem in 1 file; `rc explain RC-CFG-005` says more",
+        ),
+        (
+            "x: 1\ny: 2",
+            "z: 1",
+            "3 problems in 2 files; `rc explain RC-CFG-005` says more",
+        ),
+        (
+            "services: {}",
+            "z: 1",
+            "1 problem and 1 warning in 2 files; `rc explain RC-CFG-005` says more",
+        ),
     ] {
         assert_eq!(of(catalog, tenants), expected);
     }
     let defaults = Model::read(&Sources::default()).unwrap();
-    assert_eq!(summary(Some(&defaults), &[], &[]), "3 services and 2 tenants (no files, so the defaults apply): no problems");
+    assert_eq!(
+        summary(Some(&defaults), &[], &[]),
+        "3 services and 2 tenants (no files, so the defaults apply): no problems"
+    );
 }
 
 #[test]
