@@ -1,1 +1,35 @@
-//! Skeleton.
+//! Scratch worlds for tests: real servers that start in a second, share nothing with the machine, and are
+//! gone when the test process is, however it ends.
+//!
+//! It refuses to skip: what is not installed makes the test fail with the command that installs it.
+//!
+//! Read first: [`Postgres`]. The clock that moves by hand is `rc_model::clock::ManualClock`.
+
+#![expect(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a scratch world that cannot be made is a failed test"
+)]
+
+pub mod postgres;
+
+use std::time::Duration;
+
+pub use postgres::{Database, Postgres};
+
+/// Waits until `what` holds; for things that happen in another task or process.
+///
+/// # Panics
+/// When it does not hold within `limit`.
+pub async fn eventually(limit: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    const PAUSE: Duration = Duration::from_millis(5);
+    let until = tokio::time::Instant::now() + limit;
+    while !holds().await {
+        assert!(
+            tokio::time::Instant::now() < until,
+            "not within {limit:?}: {what}"
+        );
+        tokio::time::sleep(PAUSE).await;
+    }
+}

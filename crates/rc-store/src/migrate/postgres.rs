@@ -1,12 +1,17 @@
 //! Migrations of a PostgreSQL schema. Several processes may start at once: an advisory lock lets one
 //! apply and the others find it done.
 
+use std::time::Duration;
+
 use super::{Applied, MigrationReport, MigrationStatus, Migrations, Step};
 use crate::postgres::SystemTx;
 use crate::{Error, Postgres};
 
 /// First key of our advisory locks (`RCMI`); the second is a hash of schema and component.
 const LOCK_CLASS: i32 = 0x5243_4d49;
+
+/// How long one step may take: building an index over a large table.
+const STEP_TIME_MAX: Duration = Duration::from_secs(3_600);
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock($1, hashtext($2))";
 
@@ -39,7 +44,7 @@ impl Postgres {
     /// # Errors
     /// [`crate::ErrorKind::Migration`] for drift, a gap or a newer database; what a step's SQL says.
     pub async fn migrate(&self, migrations: &Migrations) -> Result<MigrationReport, Error> {
-        let mut client = self.client().await?.patient();
+        let mut client = self.client().await?.with_answer_time_max(STEP_TIME_MAX);
         let mut steps = Vec::new();
         loop {
             let tx = client.system().await?;
@@ -80,7 +85,7 @@ impl Postgres {
     /// # Errors
     /// As [`Self::migrate`], and when the database is below `target` already.
     pub async fn migrate_down(&self, migrations: &Migrations, target: u32) -> Result<MigrationReport, Error> {
-        let mut client = self.client().await?.patient();
+        let mut client = self.client().await?.with_answer_time_max(STEP_TIME_MAX);
         let tx = client.system().await?;
         self.lock(&tx, migrations).await?;
         let back = migrations.to_take_back(&applied(&tx, migrations).await?, target)?;

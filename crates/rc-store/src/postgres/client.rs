@@ -16,9 +16,6 @@ use crate::{Error, TenantSql};
 const SET_TENANT: &str = "SELECT set_config('rc.tenant', $1, true), set_config('rc.scope', 'tenant', true)";
 const SET_SYSTEM: &str = "SELECT set_config('rc.scope', 'system', true)";
 
-/// How long one statement of a migration may take: building an index over a large table.
-const MIGRATION_TIME_MAX: Duration = Duration::from_secs(3_600);
-
 /// Whose rows a transaction may touch.
 #[derive(Debug, Clone, Copy)]
 pub enum PgScope<'t> {
@@ -74,9 +71,9 @@ impl PgClient {
         self
     }
 
-    /// The same connection, waiting as long as a migration may take.
-    pub(crate) fn patient(mut self) -> Self {
-        self.answer_time_max = MIGRATION_TIME_MAX;
+    /// The same connection, waiting this long for each answer.
+    pub(crate) fn with_answer_time_max(mut self, limit: Duration) -> Self {
+        self.answer_time_max = limit;
         self
     }
 

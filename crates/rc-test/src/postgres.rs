@@ -1,0 +1,337 @@
+//! A real PostgreSQL for tests: one server a test process, on a Unix socket in a temporary folder.
+//!
+//! The server is the child of a small shell that waits for the end of its standard input, whose other end
+//! the test process holds. However the test process ends, the shell stops the server and removes the
+//! folder.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// How long a server may take to answer its first query.
+const START_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Folders that may hold one folder a version, newest first.
+const VERSIONS: &str = "/usr/lib/postgresql";
+
+/// Folders of other installations.
+const FOLDERS: [&str; 3] = ["/usr/local/pgsql/bin", "/usr/local/bin", "/usr/bin"];
+
+/// `$1` programs, `$2` folder, `$3` listen address, `$4` port. Stops at the end of standard input.
+const WATCHDOG: &str = r#"
+"$1/postgres" -D "$2/data" -k "$2" -h "$3" -p "$4" \
+    -c fsync=off -c full_page_writes=off -c shared_buffers=64MB -c max_connections=200 \
+    -c max_prepared_transactions=8 -c autovacuum_naptime=5s -c logging_collector=off \
+    </dev/null >>"$2/log" 2>&1 &
+server=$!
+cat >/dev/null
+kill -QUIT $server 2>/dev/null
+wait $server
+[ -e "$2/keep" ] || rm -rf "$2"
+"#;
+
+/// A running server. Dropping the last use of a server of one's own stops it; the shared one lives as
+/// long as the process.
+pub struct Postgres {
+    programs: PathBuf,
+    folder: PathBuf,
+    /// Not zero for a server that also listens on loopback.
+    tcp_port: u16,
+    owner: Option<(u32, u32)>,
+    /// The shell; closing its standard input stops the server. Locked by stop and start.
+    watchdog: Mutex<Option<Child>>,
+}
+
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Postgres")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A database with its own role, which is no superuser and owns nothing else.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// `postgresql://role@.../database`
+    pub url: String,
+    /// The database's name; the role has the same.
+    pub name: String,
+}
+
+impl Postgres {
+    /// The server of this test process; the first call starts it.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start.
+    pub fn start() -> &'static Self {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start_own(false))
+    }
+
+    /// A server of the caller's own, which can be stopped and started again. With `tcp` it also listens
+    /// on a free port of the loopback address.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start.
+    #[must_use]
+    pub fn start_own(tcp: bool) -> Self {
+        let programs = programs();
+        let folder = tempfile::Builder::new()
+            .prefix("rc-test-pg-")
+            .tempdir()
+            .expect("a temporary folder")
+            .keep();
+        let owner = unprivileged_user();
+        if let Some((user, group)) = owner {
+            std::os::unix::fs::chown(&folder, Some(user), Some(group)).expect("the folder can be given away");
+        }
+        let server = Self {
+            programs,
+            folder,
+            tcp_port: if tcp { free_port() } else { 0 },
+            owner,
+            watchdog: Mutex::new(None),
+        };
+        let data = server.folder.join("data");
+        let made = server
+            .command("initdb")
+            .args(["--no-sync", "--no-instructions", "-A", "trust", "-U", "postgres"])
+            .args(["-E", "UTF8", "--locale=C", "-D"])
+            .arg(&data)
+            .output()
+            .expect("initdb can be run");
+        assert!(
+            made.status.success(),
+            "initdb failed: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        server.run();
+        server
+    }
+
+    /// Creates an empty database and the role that owns it.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    #[must_use]
+    pub fn fresh_database(&self) -> Database {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("rc_test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        self.admin(&[
+            &format!("CREATE ROLE {name} LOGIN"),
+            &format!("CREATE DATABASE {name} OWNER {name}"),
+        ]);
+        Database {
+            url: self.url(&name, &name),
+            name,
+        }
+    }
+
+    /// Runs statements as the superuser, each in its own transaction.
+    ///
+    /// # Panics
+    /// When one fails.
+    pub fn admin(&self, statements: &[&str]) {
+        let mut psql = self.psql();
+        for statement in statements {
+            psql.args(["-c", statement]);
+        }
+        let done = psql.output().expect("psql can be run");
+        assert!(
+            done.status.success(),
+            "{statements:?} failed: {}{}",
+            String::from_utf8_lossy(&done.stderr),
+            self.log()
+        );
+    }
+
+    /// The URL of `database` for `role`: over loopback where the server listens there, else by the
+    /// socket.
+    #[must_use]
+    pub fn url(&self, role: &str, database: &str) -> String {
+        if self.tcp_port == 0 {
+            let host = self.folder.display().to_string().replace('/', "%2F");
+            format!("postgresql://{role}@{host}:5432/{database}")
+        } else {
+            format!("postgresql://{role}@127.0.0.1:{}/{database}", self.tcp_port)
+        }
+    }
+
+    /// Stops the server at once, as a crash would, and keeps its data.
+    ///
+    /// # Panics
+    /// When it does not stop.
+    pub fn stop(&self) {
+        fs_err::write(self.folder.join("keep"), "").expect("the folder can be written");
+        self.close();
+    }
+
+    /// Starts the server again after [`Self::stop`].
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_again(&self) {
+        fs_err::remove_file(self.folder.join("keep")).expect("the server was stopped");
+        self.run();
+    }
+
+    fn run(&self) {
+        let port = if self.tcp_port == 0 { 5432 } else { self.tcp_port };
+        let mut shell = Command::new("/bin/sh");
+        shell
+            .args(["-c", WATCHDOG, "rc-test-postgres"])
+            .arg(&self.programs)
+            .arg(&self.folder)
+            .arg(if self.tcp_port == 0 { "" } else { "127.0.0.1" })
+            .arg(port.to_string())
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Ctrl-C at the terminal goes to the tests; the shell follows when they end.
+            .process_group(0);
+        self.drop_privileges(&mut shell);
+        let child = shell.spawn().expect("a shell can be run");
+        *self.watchdog.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
+
+        let until = tokio::time::Instant::now() + START_TIME_MAX;
+        loop {
+            let asked = self
+                .psql()
+                .args(["-c", "SELECT 1"])
+                .output()
+                .expect("psql can be run");
+            if asked.status.success() {
+                return;
+            }
+            assert!(
+                tokio::time::Instant::now() < until,
+                "PostgreSQL does not start: {}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn close(&self) {
+        let child = self
+            .watchdog
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(mut child) = child {
+            drop(child.stdin.take());
+            child.wait().expect("the shell ends");
+        }
+    }
+
+    fn psql(&self) -> Command {
+        let mut psql = self.command("psql");
+        psql.args([
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-U",
+            "postgres",
+            "-d",
+            "postgres",
+            "-h",
+        ]);
+        psql.arg(&self.folder).arg("-p");
+        psql.arg(if self.tcp_port == 0 { 5432 } else { self.tcp_port }.to_string());
+        psql
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        command.current_dir("/").stdin(Stdio::null());
+        self.drop_privileges(&mut command);
+        command
+    }
+
+    /// PostgreSQL refuses to run as root.
+    fn drop_privileges(&self, command: &mut Command) {
+        if let Some((user, group)) = self.owner {
+            command.uid(user).gid(group);
+        }
+    }
+
+    fn log(&self) -> String {
+        fs_err::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.close();
+        // A stopped server was told to keep its data; nobody can start it again now.
+        let _ = fs_err::remove_dir_all(&self.folder);
+    }
+}
+
+/// The folder of `initdb`, `postgres` and `psql`.
+fn programs() -> PathBuf {
+    let mut versions: Vec<(u32, PathBuf)> = fs_err::read_dir(VERSIONS)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let version = entry.file_name().to_str()?.parse().ok()?;
+            Some((version, entry.path().join("bin")))
+        })
+        .collect();
+    versions.sort();
+    let newest_first = versions.into_iter().rev().map(|(_, folder)| folder);
+    let all = newest_first.chain(FOLDERS.iter().map(PathBuf::from));
+    for folder in all {
+        if ["initdb", "postgres", "psql"]
+            .iter()
+            .all(|name| is_file(&folder.join(name)))
+        {
+            return folder;
+        }
+    }
+    panic!(
+        "PostgreSQL's server programs (initdb, postgres) were not found in {VERSIONS}/*/bin or {FOLDERS:?}: \
+         run `make test`, which installs what the tests need"
+    );
+}
+
+fn is_file(path: &Path) -> bool {
+    fs_err::metadata(path).is_ok_and(|meta| meta.is_file())
+}
+
+/// User and group for the server when the tests run as root: `postgres`, else `nobody`.
+fn unprivileged_user() -> Option<(u32, u32)> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let users = fs_err::read_to_string("/etc/passwd").expect("/etc/passwd can be read");
+    let of = |name: &str| {
+        users.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            (fields.next()? == name).then_some(())?;
+            let user = fields.nth(1)?.parse().ok()?;
+            let group = fields.next()?.parse().ok()?;
+            Some((user, group))
+        })
+    };
+    let user = of("postgres").or_else(|| of("nobody"));
+    Some(user.expect("a user `postgres` or `nobody`: PostgreSQL refuses to run as root"))
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port on loopback")
+        .port()
+}
+
+#[cfg(test)]
+mod tests;
