@@ -46,7 +46,21 @@ pub const CLI: &[Code] = &[
 ];
 
 /// The documents API.
-pub const DOC: &[Code] = &[];
+pub const DOC: &[Code] = &[
+    code("RC-DOC-001", "document not found"),
+    code("RC-DOC-002", "malformed document id"),
+    code("RC-DOC-003", "wrong search parameter"),
+    code("RC-DOC-004", "malformed search query"),
+    code("RC-DOC-005", "cursor of another search"),
+    code("RC-DOC-006", "request without a tenant"),
+    code("RC-DOC-007", "the documents cannot be reached"),
+    code("RC-DOC-008", "the read took too long"),
+    code("RC-DOC-009", "too many callers wait for documents"),
+    code("RC-DOC-010", "malformed wait for documents"),
+    code("RC-DOC-011", "the read model's tables are missing"),
+    code("RC-DOC-012", "no place for the tenant's search index"),
+    code("RC-DOC-013", "a read failed"),
+];
 
 /// Events: outbox, relay, bus, consumers.
 pub const EVT: &[Code] = &[
@@ -98,7 +112,38 @@ pub const GW: &[Code] = &[
 ];
 
 /// Ingest.
-pub const ING: &[Code] = &[];
+pub const ING: &[Code] = &[
+    code("RC-ING-001", "body is not valid JSON"),
+    code("RC-ING-002", "text is not valid Unicode"),
+    code("RC-ING-003", "U+0000 is not allowed"),
+    code("RC-ING-004", "nesting is too deep"),
+    code("RC-ING-005", "body is too large"),
+    code("RC-ING-006", "body inflates too much"),
+    code("RC-ING-007", "content encoding is broken"),
+    code("RC-ING-008", "media type is not supported"),
+    code("RC-ING-009", "content encoding is not supported"),
+    code("RC-ING-010", "idempotency key is missing or malformed"),
+    code("RC-ING-011", "idempotency key was used for another request"),
+    code("RC-ING-012", "too many items"),
+    code("RC-ING-013", "body holds no documents"),
+    code("RC-ING-014", "unknown member"),
+    code("RC-ING-015", "member is missing"),
+    code("RC-ING-016", "wrong type"),
+    code("RC-ING-017", "member is given twice"),
+    code("RC-ING-018", "value is not acceptable"),
+    code("RC-ING-019", "item is too large"),
+    code("RC-ING-020", "ingest queue is full"),
+    code("RC-ING-021", "too much work in the queue"),
+    code("RC-ING-022", "store is not available"),
+    code("RC-ING-023", "document not found"),
+    code("RC-ING-024", "batch not found"),
+    code("RC-ING-025", "query parameter is not acceptable"),
+    code("RC-ING-026", "request has no tenant"),
+    code("RC-ING-027", "body did not arrive in time"),
+    code("RC-ING-028", "body ended early"),
+    code("RC-ING-029", "database is not migrated"),
+    code("RC-ING-030", "request failed"),
+];
 
 /// Running a process.
 pub const SRV: &[Code] = &[
