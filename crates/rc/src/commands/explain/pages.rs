@@ -1,4 +1,6 @@
 //! The pages of `docs/reference/errors`, built into the binary.
+//!
+//! A new code needs its line here, its entry in `rc_model::code` and its page.
 
 /// One line a code, sorted. A test compares the list with the codes and with the folder.
 macro_rules! pages {
@@ -73,6 +75,36 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     "RC-GW-064"
     "RC-GW-065"
     "RC-GW-066"
+    "RC-ING-001"
+    "RC-ING-002"
+    "RC-ING-003"
+    "RC-ING-004"
+    "RC-ING-005"
+    "RC-ING-006"
+    "RC-ING-007"
+    "RC-ING-008"
+    "RC-ING-009"
+    "RC-ING-010"
+    "RC-ING-011"
+    "RC-ING-012"
+    "RC-ING-013"
+    "RC-ING-014"
+    "RC-ING-015"
+    "RC-ING-016"
+    "RC-ING-017"
+    "RC-ING-018"
+    "RC-ING-019"
+    "RC-ING-020"
+    "RC-ING-021"
+    "RC-ING-022"
+    "RC-ING-023"
+    "RC-ING-024"
+    "RC-ING-025"
+    "RC-ING-026"
+    "RC-ING-027"
+    "RC-ING-028"
+    "RC-ING-029"
+    "RC-ING-030"
     "RC-SRV-001"
     "RC-SRV-002"
     "RC-SRV-003"
