@@ -1,1 +1,3 @@
-
+mod codes;
+mod http;
+mod world;
