@@ -223,4 +223,4 @@ pub(crate) fn check_gapless(after: Seq, events: &[Event]) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,1 +1,366 @@
+//! One suite, both stores: the rule of numbers, once-only effects, and a consumer that lives.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rc_store::{Migration, Migrations, Postgres, PostgresOptions, Sqlite, SqliteOptions};
+
+use super::*;
+use crate::bus::tests::World;
+use crate::bus::{Cursor, Publish, Record};
+use crate::event::NewEvent;
+use crate::event::tests::event;
+
+const EFFECTS: Migrations = Migrations::new(
+    "effects",
+    &[Migration {
+        number: 1,
+        name: "create_effects",
+        up: "CREATE TABLE effects (key text NOT NULL, kseq bigint NOT NULL, PRIMARY KEY (key, kseq))",
+        down: "DROP TABLE effects",
+    }],
+);
+
+#[test]
+fn numbers_must_be_consecutive() {
+    for (last, kseq, expect) in [
+        (0, 1, Verdict::Apply),
+        (0, 2, Verdict::Gap),
+        (4, 5, Verdict::Apply),
+        (4, 4, Verdict::Duplicate),
+        (4, 1, Verdict::Duplicate),
+        (4, 6, Verdict::Gap),
+        (u64::MAX - 1, u64::MAX, Verdict::Apply),
+    ] {
+        assert_eq!(judge(last, kseq), expect, "{last} {kseq}");
+    }
+}
+
+/// Writes one row an event; `(key, kseq)` is unique, so a second effect is an error.
+struct Effects {
+    store: Store,
+    /// Fails this many attempts, half of them after the commit: the answer that got lost.
+    fail: AtomicU32,
+}
+
+enum Store {
+    Sqlite(
+        Sqlite,
+        #[expect(dead_code, reason = "keeps the folder")] tempfile::TempDir,
+    ),
+    Postgres(Postgres),
+}
+
+impl Effects {
+    async fn sqlite() -> Arc<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Sqlite::open(&folder.path().join("docs.db"), SqliteOptions::default()).unwrap();
+        db.migrate(&sqlite::MIGRATIONS).await.unwrap();
+        db.migrate(&EFFECTS).await.unwrap();
+        Arc::new(Self {
+            store: Store::Sqlite(db, folder),
+            fail: AtomicU32::new(0),
+        })
+    }
+
+    async fn postgres() -> Arc<Self> {
+        let database = rc_test::Postgres::start().fresh_database();
+        let options = PostgresOptions::new("rc-events-test", "docs");
+        let db = Postgres::connect(&database.url, &options).unwrap();
+        db.migrate(&postgres::MIGRATIONS).await.unwrap();
+        db.migrate(&EFFECTS).await.unwrap();
+        Arc::new(Self {
+            store: Store::Postgres(db),
+            fail: AtomicU32::new(0),
+        })
+    }
+
+    async fn both() -> [Arc<Self>; 2] {
+        [Self::sqlite().await, Self::postgres().await]
+    }
+
+    async fn count(&self) -> i64 {
+        const SQL: &str = "SELECT count(*) FROM effects";
+        match &self.store {
+            Store::Sqlite(db, _) => db
+                .read("count", |conn| Ok(conn.query_row(SQL, [], |row| row.get(0))?))
+                .await
+                .unwrap(),
+            Store::Postgres(db) => {
+                let mut client = db.client().await.unwrap();
+                let tx = client.system().await.unwrap();
+                tx.query_one(SQL, &[]).await.unwrap().get(0)
+            }
+        }
+    }
+
+    async fn apply_once(&self, from: Seq, events: Arc<Vec<Event>>, upto: Seq) -> Result<Applied, Error> {
+        let of = |fresh: usize, all: usize| Applied {
+            applied: fresh as u64,
+            duplicates: (all - fresh) as u64,
+        };
+        match &self.store {
+            Store::Sqlite(db, _) => Ok(db
+                .write_alone("effects", move |conn| {
+                    let fresh = sqlite::admit(conn, "docs", from, &events, upto)?;
+                    for event in &fresh {
+                        conn.execute(
+                            "INSERT INTO effects (key, kseq) VALUES (?1, ?2)",
+                            (&event.key, event.kseq.cast_signed()),
+                        )?;
+                    }
+                    Ok(of(fresh.len(), events.len()))
+                })
+                .await?),
+            Store::Postgres(db) => {
+                let mut client = db.client().await?;
+                let tx = client.system().await?;
+                let fresh = postgres::admit(&tx, "docs", from, &events, upto).await?;
+                for event in &fresh {
+                    tx.execute(
+                        "INSERT INTO effects (key, kseq) VALUES ($1, $2)",
+                        &[&event.key, &event.kseq.cast_signed()],
+                    )
+                    .await?;
+                }
+                let done = of(fresh.len(), events.len());
+                tx.commit().await?;
+                Ok(done)
+            }
+        }
+    }
+}
+
+impl Projection for Effects {
+    fn name(&self) -> &str {
+        "docs"
+    }
+
+    fn position(&self) -> BoxFuture<'_, Result<Seq, Error>> {
+        Box::pin(async move {
+            match &self.store {
+                Store::Sqlite(db, _) => {
+                    Ok(db.read("position", |conn| sqlite::position(conn, "docs")).await?)
+                }
+                Store::Postgres(db) => {
+                    let mut client = db.client().await?;
+                    let tx = client.system().await?;
+                    Ok(postgres::position(&tx, "docs").await?)
+                }
+            }
+        })
+    }
+
+    fn apply(&self, from: Seq, events: Arc<Vec<Event>>, upto: Seq) -> BoxFuture<'_, Result<Applied, Error>> {
+        Box::pin(async move {
+            let left = self.fail.load(Ordering::Relaxed);
+            if left > 0 {
+                self.fail.store(left - 1, Ordering::Relaxed);
+                if left % 2 == 0 {
+                    self.apply_once(from, events, upto).await?;
+                }
+                return Err(rc_store::Error::new(
+                    rc_store::ErrorKind::Unavailable {
+                        retry_after: Duration::from_millis(1),
+                    },
+                    "the answer got lost",
+                )
+                .into());
+            }
+            self.apply_once(from, events, upto).await
+        })
+    }
+}
+
+fn batch(first: Seq, events: Vec<NewEvent>) -> Arc<Vec<Event>> {
+    let numbered = events.into_iter().zip(first..);
+    Arc::new(numbered.map(|(event, pos)| Event { pos, event }).collect())
+}
+
+#[tokio::test]
+async fn live_duplicates_are_skipped_and_gaps_refused() {
+    for effects in Effects::both().await {
+        let first = batch(
+            1,
+            vec![
+                event("acme", "a", 1),
+                event("acme", "b", 1),
+                event("acme", "a", 2),
+            ],
+        );
+        let done = effects.apply(0, first, 3).await.unwrap();
+        assert_eq!((done.applied, done.duplicates), (3, 0));
+
+        // The stream repeats itself: nothing happens twice, the position moves.
+        let again = batch(
+            4,
+            vec![
+                event("acme", "a", 2),
+                event("acme", "a", 1),
+                event("acme", "a", 3),
+            ],
+        );
+        let done = effects.apply(3, again, 6).await.unwrap();
+        assert_eq!((done.applied, done.duplicates), (1, 2));
+
+        // The same numbers of another tenant are other keys.
+        let other = batch(7, vec![event("beta", "c", 1)]);
+        effects.apply(6, other, 7).await.unwrap();
+
+        // A gap takes the whole batch back.
+        let gap = batch(8, vec![event("acme", "b", 2), event("acme", "a", 5)]);
+        let Err(Error::Gap(found)) = effects.apply(7, gap, 9).await else {
+            panic!("a gap was applied");
+        };
+        assert_eq!((found.last, found.found, found.key.as_str()), (3, 5, "a"));
+        assert_eq!(effects.count().await, 5);
+        assert_eq!(effects.position().await.unwrap(), 7);
+
+        // Another event in a place that is taken is damage.
+        let mut forged = event("acme", "a", 3);
+        forged.id = uuid::Uuid::from_bytes([9; 16]);
+        let error = effects.apply(7, batch(8, vec![forged]), 8).await.unwrap_err();
+        assert_eq!(error.code(), "RC-EVT-002");
+
+        // Somebody else moved the consumer.
+        let error = effects
+            .apply(3, batch(4, vec![event("acme", "a", 4)]), 4)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, Error::Moved(moved) if moved.stored == 7),
+            "{error:?}"
+        );
+    }
+}
+
+async fn publish(world: &World, from: i64, events: Vec<NewEvent>) {
+    let upto = from + i64::try_from(events.len()).unwrap();
+    let cursor = |at: i64| Cursor::new(if at == 0 { String::new() } else { at.to_string() });
+    let records = events.into_iter().zip(from + 1..);
+    world
+        .bus
+        .publish(Publish {
+            origin: "ingest".to_owned(),
+            expected: cursor(from),
+            cursor: cursor(upto),
+            records: records
+                .map(|(event, origin_pos)| Record { origin_pos, event })
+                .collect(),
+        })
+        .await
+        .unwrap();
+}
+
+struct Running {
+    status: watch::Receiver<ConsumerStatus>,
+    stop: CancellationToken,
+    tasks: tokio::task::JoinSet<()>,
+}
+
+fn run(world: &World, wake: Arc<dyn Wake>, effects: &Arc<Effects>) -> Running {
+    let consumer = Consumer::new(
+        Arc::clone(&world.bus),
+        wake,
+        Arc::clone(effects) as Arc<dyn Projection>,
+    );
+    let (status, stop) = (consumer.status(), CancellationToken::new());
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(consumer.run(stop.clone()));
+    Running { status, stop, tasks }
+}
+
+impl Running {
+    async fn until(&mut self, what: impl FnMut(&ConsumerStatus) -> bool) -> ConsumerStatus {
+        tokio::time::timeout(Duration::from_secs(20), self.status.wait_for(what))
+            .await
+            .expect("in time")
+            .expect("the consumer runs")
+            .clone()
+    }
+
+    async fn end(mut self) {
+        self.stop.cancel();
+        tokio::time::timeout(Duration::from_secs(5), self.tasks.join_next())
+            .await
+            .expect("stops in time");
+    }
+}
+
+#[tokio::test]
+async fn live_a_consumer_follows_through_lost_answers_and_restarts() {
+    for (world, effects) in [
+        (World::sqlite().await, Effects::sqlite().await),
+        (World::postgres().await, Effects::postgres().await),
+    ] {
+        publish(
+            &world,
+            0,
+            (1..=1_000).map(|kseq| event("acme", "a", kseq)).collect(),
+        )
+        .await;
+        effects.fail.store(4, Ordering::Relaxed);
+        let wake = || Arc::new(BusWake(Arc::clone(&world.bus))) as Arc<dyn Wake>;
+        let mut running = run(&world, wake(), &effects);
+        running.until(|status| status.position == 1_000).await;
+        publish(&world, 1_000, vec![event("acme", "b", 1)]).await;
+        let status = running.until(|status| status.position == 1_001).await;
+        assert_eq!(status.state, ConsumerState::Following);
+        running.end().await;
+
+        publish(&world, 1_001, vec![event("acme", "a", 1_001)]).await;
+        let mut running = run(&world, wake(), &effects);
+        let status = running.until(|status| status.position == 1_002).await;
+        assert_eq!((status.applied, status.lag()), (1, 0));
+        running.end().await;
+        assert_eq!(effects.count().await, 1_002);
+        // What it applied before it was stopped was told to the bus, at least once.
+        assert!(!world.bus.consumers().await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_that_misses_an_event_stops_there_and_says_so() {
+    let (world, effects) = (World::sqlite().await, Effects::sqlite().await);
+    publish(&world, 0, vec![event("acme", "a", 1), event("acme", "a", 3)]).await;
+    let wake = Arc::new(BusWake(Arc::clone(&world.bus)));
+    let mut running = run(&world, wake, &effects);
+    let status = running
+        .until(|status| matches!(status.state, ConsumerState::Stuck { .. }))
+        .await;
+    assert!(
+        matches!(
+            &status.state,
+            ConsumerState::Stuck {
+                code: "RC-EVT-001",
+                ..
+            }
+        ),
+        "{status:?}"
+    );
+    assert_eq!((status.position, effects.count().await), (0, 0));
+    running.end().await;
+}
+
+/// Counts its calls and fails: the process that should wake us is down.
+struct BrokenWake(Mutex<u32>);
+
+impl Wake for BrokenWake {
+    fn wait(&self, _: Seq, _: Duration) -> BoxFuture<'_, Result<Seq, Error>> {
+        *self.0.lock().unwrap() += 1;
+        Box::pin(async { Err(Error::invalid("no such socket")) })
+    }
+}
+
+#[tokio::test]
+async fn without_a_wake_up_the_bus_is_polled_and_never_hot() {
+    let (world, effects) = (World::sqlite().await, Effects::sqlite().await);
+    let wake = Arc::new(BrokenWake(Mutex::new(0)));
+    let mut running = run(&world, Arc::clone(&wake) as Arc<dyn Wake>, &effects);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let calls = *wake.0.lock().unwrap();
+    assert!((1..=5).contains(&calls), "{calls} looks in half a second");
+    publish(&world, 0, vec![event("acme", "a", 1)]).await;
+    running.until(|status| status.position == 1).await;
+    running.end().await;
+}
