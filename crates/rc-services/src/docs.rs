@@ -6,15 +6,19 @@
 //! Read first: [`DocsStore`] (the read model's contract), [`model`] (what goes in and out), `projector`
 //! (from events to documents), `http` (the routes).
 
+pub(crate) mod api;
 mod conditional;
 mod cursor;
 mod fault;
 mod flight;
 mod http;
+mod meters;
 pub mod model;
 mod params;
 pub mod postgres;
 mod progress;
+mod projector;
+mod run;
 pub mod sqlite;
 mod store;
 mod wire;
@@ -23,6 +27,7 @@ pub use http::{WAIT_DOCS_MAX, WAIT_TIME_MAX};
 pub use params::{FILTERS_MAX, LIMIT_DEFAULT, LIMIT_MAX};
 pub use postgres::PostgresDocs;
 pub use progress::WAITERS_MAX;
+pub use run::{SERVICE, postgres_migrations, run};
 pub use sqlite::SqliteDocs;
 pub use store::{DocsStore, TOTAL_EXACT_MAX};
 

@@ -41,7 +41,7 @@ pub(super) fn bad_cursor() -> Problem {
 }
 
 pub(super) fn no_tenant() -> Problem {
-    Problem::new(403, "RC-DOC-006", "request without a tenant")
+    Problem::new(401, "RC-DOC-006", "request without a tenant")
         .detail("documents are reached through the gateway, which knows the caller's tenant")
 }
 

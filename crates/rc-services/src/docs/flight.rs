@@ -30,19 +30,18 @@ pub(super) struct Flights<T> {
     /// Owned by the leaders: each removes its own entry, also when it is dropped half-way.
     table: Mutex<HashMap<Key, watch::Receiver<Option<T>>>>,
     /// Reads that took another's answer.
-    pub(super) joined: Counter,
-}
-
-impl<T> Default for Flights<T> {
-    fn default() -> Self {
-        Self {
-            table: Mutex::default(),
-            joined: Counter::default(),
-        }
-    }
+    joined: Counter,
 }
 
 impl<T: Clone> Flights<T> {
+    /// No flights yet; `joined` counts the reads that will take another's answer.
+    pub(super) fn new(joined: Counter) -> Self {
+        Self {
+            table: Mutex::default(),
+            joined,
+        }
+    }
+
     /// The answer of the flight `key`: `work` itself when no such flight is under way.
     ///
     /// A leader that goes away (its caller hung up, its deadline passed, it panicked) leaves no answer;

@@ -22,7 +22,7 @@ use super::fault;
 use super::flight::{Flights, Key};
 use super::model::{Search, Stored};
 use super::params::{LIMIT_DEFAULT, Params};
-use super::progress::Progress;
+use super::progress::{Progress, WaitFault};
 use super::store::DocsStore;
 use super::wire::{DocumentAnswer, WaitAnswer, WaitRequest, body, search_body};
 use crate::document::check_id;
@@ -81,6 +81,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/docs/{id}", get(document))
         .route("/search", get(search))
         .route("/-/indexed", wait)
+        .route("/openapi.json", get(|| std::future::ready(axum::Json(super::api::document()))))
         .with_state(api)
 }
 
@@ -150,9 +151,11 @@ async fn indexed(State(api): State<Arc<Api>>, body: Bytes) -> Result<Response, A
     let waited = api
         .progress
         .wait(api.store.as_ref(), &request.tenant, request.docs, limit)
-        .await
-        .map_err(|_full| fault::too_many_waiters())?;
-    let indexed = waited.map_err(|error| fault::of_store(&error))?;
+        .await;
+    let indexed = waited.map_err(|fault| match fault {
+        WaitFault::Full => fault::too_many_waiters(),
+        WaitFault::Store(error) => fault::of_store(&error),
+    })?;
     Ok(axum::Json(WaitAnswer { indexed }).into_response())
 }
 

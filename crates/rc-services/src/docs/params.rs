@@ -12,7 +12,7 @@ pub const LIMIT_MAX: usize = 100;
 pub const FILTERS_MAX: usize = 8;
 
 /// Longest query string. The longest query takes 3 KiB when every byte is escaped.
-pub const QUERY_STRING_BYTES_MAX: usize = 16 << 10;
+const QUERY_STRING_BYTES_MAX: usize = 16 << 10;
 
 /// The parameters of a search, not yet looked into.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

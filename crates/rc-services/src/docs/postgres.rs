@@ -87,7 +87,7 @@ const SEARCH: TenantSql = TenantSql::new(
          WHERE $6::real IS NULL OR score < $6 OR (score = $6 AND row_no > $7)
          ORDER BY score DESC, row_no LIMIT $8
      ), counted AS (
-         SELECT count(*) AS total FROM (SELECT 1 FROM matched LIMIT $9) AS some
+         SELECT count(*) AS total FROM (SELECT 1 FROM matched LIMIT $9) AS first_ones
      )
      SELECT id, version, d.time_ms, updated_ms, fingerprint, title, attrs, text,
             page.row_no, page.score, counted.total

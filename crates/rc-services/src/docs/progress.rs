@@ -15,6 +15,9 @@ pub const WAITERS_MAX: usize = 1_024;
 /// How often a waiter looks by itself: on PostgreSQL another process may be the one that applies.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// How long the first look may take, whatever the caller's limit.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// Counts what becomes visible. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Progress {
@@ -22,9 +25,20 @@ pub(super) struct Progress {
     slots: Arc<Semaphore>,
 }
 
-/// All places are taken.
+/// Why a wait did not begin or did not go on.
 #[derive(Debug)]
-pub(super) struct TooManyWaiters;
+pub(super) enum WaitFault {
+    /// All places are taken.
+    Full,
+    /// The store could not be asked.
+    Store(Error),
+}
+
+impl From<Error> for WaitFault {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
+}
 
 impl Progress {
     pub(super) fn new() -> Self {
@@ -39,6 +53,11 @@ impl Progress {
         self.generation.send_modify(|generation| *generation += 1);
     }
 
+    /// Changes with everything that becomes visible.
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
     /// Grows with everything that becomes visible.
     pub(super) fn generation(&self) -> u64 {
         *self.generation.borrow()
@@ -51,45 +70,43 @@ impl Progress {
         tenant: &TenantId,
         wanted: Vec<(String, u64)>,
         limit: Duration,
-    ) -> Result<Result<bool, Error>, TooManyWaiters> {
+    ) -> Result<bool, WaitFault> {
         let Ok(_slot) = self.slots.try_acquire() else {
-            return Err(TooManyWaiters);
+            return Err(WaitFault::Full);
         };
-        let reached = self.reach(store, tenant, wanted);
-        match tokio::time::timeout(limit, reached).await {
-            Ok(Ok(())) => Ok(Ok(true)),
-            Ok(Err(error)) => Ok(Err(error)),
-            Err(_elapsed) => Ok(Ok(false)),
-        }
-    }
-
-    async fn reach(
-        &self,
-        store: &dyn DocsStore,
-        tenant: &TenantId,
-        wanted: Vec<(String, u64)>,
-    ) -> Result<(), Error> {
         let mut changed = self.generation.subscribe();
-        let mut missing = wanted;
-        loop {
-            changed.mark_unchanged();
-            missing = store.missing(tenant, missing).await?;
-            // Documents come in the order in which they were sent: while the last one is missing, asking
-            // for the others is work for nothing.
-            while let Some(last) = missing.last().cloned() {
-                // Neither outcome matters here: the store is asked again either way.
-                let _ = tokio::time::timeout(LOOK_EVERY, changed.changed()).await;
-                if store.missing(tenant, vec![last]).await?.is_empty() {
-                    break;
-                }
-            }
-            if missing.is_empty() {
-                // On PostgreSQL another process may have applied: reads that begin now must not join
-                // flights that began before.
-                self.advance();
-                return Ok(());
-            }
-        }
+        // The first look is always taken: a caller that does not want to wait still gets the truth.
+        let look = tokio::time::timeout(limit.max(LOOK_TIME_MAX), store.missing(tenant, wanted));
+        let Ok(missing) = look.await else {
+            return Ok(false);
+        };
+        let reached = reach(&mut changed, store, tenant, missing?);
+        let Ok(reached) = tokio::time::timeout(limit, reached).await else {
+            return Ok(false);
+        };
+        reached?;
+        // On PostgreSQL another process may have applied: reads that begin now must not join flights that
+        // began before.
+        self.advance();
+        Ok(true)
     }
 }
 
+/// Waits until nothing is missing. `changed` was subscribed before `missing` was looked up.
+async fn reach(
+    changed: &mut watch::Receiver<u64>,
+    store: &dyn DocsStore,
+    tenant: &TenantId,
+    mut missing: Vec<(String, u64)>,
+) -> Result<(), Error> {
+    // Documents come in the order in which they were sent: while the last one is missing, asking for the
+    // others is work for nothing.
+    while let Some(last) = missing.last().cloned() {
+        // Neither outcome matters here: the store is asked again either way.
+        let _ = tokio::time::timeout(LOOK_EVERY, changed.changed()).await;
+        if store.missing(tenant, vec![last]).await?.is_empty() {
+            missing = store.missing(tenant, missing).await?;
+        }
+    }
+    Ok(())
+}

@@ -10,7 +10,7 @@ use rc_store::Error;
 use super::model::{Page, Search, Stored};
 
 /// The read model's name as a consumer of the bus.
-pub const CONSUMER: &str = "docs-api";
+pub(super) const CONSUMER: &str = "docs-api";
 
 /// Hits are counted exactly up to here; beyond, a store may stop counting.
 pub const TOTAL_EXACT_MAX: u64 = 1_000;

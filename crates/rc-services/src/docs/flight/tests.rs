@@ -18,7 +18,7 @@ fn key(tenant: &str, target: &str, generation: u64) -> Key {
 
 #[tokio::test]
 async fn equal_reads_run_once() {
-    let flights = Flights::default();
+    let flights = Flights::new(Counter::default());
     let runs = AtomicUsize::new(0);
     let read = || {
         flights.run(key("acme", "/docs/a", 1), async {
@@ -35,7 +35,7 @@ async fn equal_reads_run_once() {
 
 #[tokio::test]
 async fn other_tenants_targets_and_generations_never_share() {
-    let flights = Flights::default();
+    let flights = Flights::new(Counter::default());
     let keys = [
         key("acme", "/docs/a", 1),
         key("globex", "/docs/a", 1),
@@ -53,7 +53,7 @@ async fn other_tenants_targets_and_generations_never_share() {
 
 #[tokio::test]
 async fn a_follower_takes_over_when_the_leader_goes_away() {
-    let flights = Arc::new(Flights::default());
+    let flights = Arc::new(Flights::new(Counter::default()));
     let mut leader = Box::pin(flights.run(key("acme", "/docs/a", 1), std::future::pending::<usize>()));
     assert!(leader.as_mut().now_or_never().is_none(), "the leader is under way");
     let mut followers = Box::pin(join_all(
@@ -68,7 +68,7 @@ async fn a_follower_takes_over_when_the_leader_goes_away() {
 
 #[tokio::test]
 async fn a_follower_takes_over_when_the_leader_panics() {
-    let flights = Flights::default();
+    let flights = Flights::new(Counter::default());
     let go = Notify::new();
     let leader = std::panic::AssertUnwindSafe(flights.run(key("acme", "/docs/a", 1), async {
         go.notified().await;
@@ -84,7 +84,7 @@ async fn a_follower_takes_over_when_the_leader_panics() {
 
 #[tokio::test]
 async fn the_table_is_bounded() {
-    let flights = Flights::default();
+    let flights = Flights::new(Counter::default());
     let mut pending: Vec<_> = (0..FLIGHTS_MAX)
         .map(|number| Box::pin(flights.run(key("acme", &number.to_string(), 1), std::future::pending::<usize>())))
         .collect();

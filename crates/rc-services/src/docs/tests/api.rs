@@ -49,7 +49,7 @@ impl Client {
         let api = Api {
             store: Arc::clone(&world.store),
             progress: progress.clone(),
-            flights: Flights::default(),
+            flights: Flights::new(prometheus_client::metrics::counter::Counter::default()),
         };
         let edge = Edge {
             service: "docs-api",
@@ -151,9 +151,9 @@ pub(super) async fn a_missing_document_and_anothers_look_the_same(world: &World)
     assert_eq!(others.json()["code"], "RC-DOC-001");
     assert_eq!(client.get("globex", "/docs/theirs").await.status, StatusCode::OK);
     let nobody = client.send(Request::get("/docs/theirs").body(Bytes::new()).unwrap()).await;
-    assert_eq!((nobody.status, &nobody.json()["code"]), (StatusCode::FORBIDDEN, &json!("RC-DOC-006")));
+    assert_eq!((nobody.status, &nobody.json()["code"]), (StatusCode::UNAUTHORIZED, &json!("RC-DOC-006")));
     let nobody = client.send(Request::get("/search?q=secret").body(Bytes::new()).unwrap()).await;
-    assert_eq!(nobody.status, StatusCode::FORBIDDEN);
+    assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);
 }
 
 pub(super) async fn ids_are_decoded_once(world: &World) {

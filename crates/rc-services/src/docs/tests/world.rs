@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use rc_events::{Applied, Event, NewEvent};
 use rc_model::{TenantId, Timestamp};
-use rc_store::{Error, SqliteOptions};
+use rc_store::{Error, Postgres, PostgresOptions, SqliteOptions};
 use uuid::Uuid;
 
 use crate::docs::model::{Page, Search};
-use crate::docs::{DocsStore, SqliteDocs};
+use crate::docs::postgres::SCHEMA as DOCS_SCHEMA;
+use crate::docs::{DocsStore, PostgresDocs, SqliteDocs, postgres_migrations};
 use crate::document::{DELETED, DELETED_FINGERPRINT, Document, PUT, SCHEMA, TOPIC, deleted_payload};
 use crate::text::Query;
 
@@ -32,7 +33,18 @@ impl World {
     }
 
     pub(super) async fn postgres() -> Self {
-        Self::sqlite().await
+        let database = tokio::task::spawn_blocking(|| rc_test::Postgres::start().fresh_database())
+            .await
+            .unwrap();
+        let db = Postgres::connect(&database.url, &PostgresOptions::new("test", DOCS_SCHEMA)).unwrap();
+        for (_, migrations) in postgres_migrations() {
+            db.migrate(&migrations).await.unwrap();
+        }
+        assert!(db.row_security_binds().await.unwrap(), "the second wall is tested too");
+        Self {
+            store: Arc::new(PostgresDocs::new(db)),
+            _kept: Box::new(()),
+        }
     }
 
     /// Applies `events` behind what is there.

@@ -1,0 +1,95 @@
+//! The projector: events from the bus become documents, in order, each once.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rc_events::{Applied, BoxFuture, Error, Event, Projection, Seq, Wake};
+use rc_model::Clock;
+use rc_serve::uds;
+use rc_store::ErrorKind;
+use serde::Deserialize;
+
+use super::meters::Meters;
+use super::progress::Progress;
+use super::store::{CONSUMER, DocsStore};
+
+/// How much longer than its own timeout a long poll may take.
+const WAKE_GRACE: Duration = Duration::from_secs(2);
+
+/// The read model as a consumer of the bus.
+pub(super) struct DocsProjection {
+    pub(super) store: Arc<dyn DocsStore>,
+    pub(super) progress: Progress,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) meters: Meters,
+}
+
+impl Projection for DocsProjection {
+    fn name(&self) -> &str {
+        CONSUMER
+    }
+
+    fn position(&self) -> BoxFuture<'_, Result<Seq, Error>> {
+        Box::pin(async { Ok(self.store.position().await?) })
+    }
+
+    fn apply(&self, from: Seq, events: Arc<Vec<Event>>, upto: Seq) -> BoxFuture<'_, Result<Applied, Error>> {
+        Box::pin(async move {
+            let done = self.store.apply(from, Arc::clone(&events), upto).await?;
+            // After the commit: whoever is woken finds the documents.
+            self.progress.advance();
+            self.meters.applied.inc_by(done.applied);
+            self.meters.duplicates.inc_by(done.duplicates);
+            let now = self.clock.now();
+            for event in &*events {
+                self.meters.delay.observe(now.since(event.time).as_secs_f64());
+            }
+            Ok(done)
+        })
+    }
+}
+
+/// Wakes the consumer by a long poll of the process that writes the bus, and tells it by the same call
+/// how far the consumer is.
+pub(super) struct IngestWake {
+    pub(super) socket: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Tail {
+    tail: Seq,
+}
+
+impl Wake for IngestWake {
+    fn wait(&self, after: Seq, timeout: Duration) -> BoxFuture<'_, Result<Seq, Error>> {
+        let target = format!(
+            "/-/bus/wait?after={after}&timeout_ms={}&consumer={CONSUMER}",
+            timeout.as_millis()
+        );
+        Box::pin(async move {
+            let request = http::Request::get(target)
+                .body(Bytes::new())
+                .map_err(|error| failed(&error.to_string()))?;
+            let answer = uds::call(&self.socket, request, timeout + WAKE_GRACE)
+                .await
+                .map_err(|error| failed(&error.to_string()))?;
+            if !answer.status().is_success() {
+                return Err(failed(&format!("ingest answered {}", answer.status())));
+            }
+            let tail: Tail =
+                serde_json::from_slice(answer.body()).map_err(|error| failed(&error.to_string()))?;
+            Ok(tail.tail)
+        })
+    }
+}
+
+/// A wake-up that did not come; the consumer polls until one does.
+fn failed(why: &str) -> Error {
+    let retry_after = rc_store::error::UNAVAILABLE_RETRY;
+    rc_store::Error::new(ErrorKind::Unavailable { retry_after }, why).into()
+}
+
+#[cfg(test)]
+mod tests;

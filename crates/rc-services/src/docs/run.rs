@@ -1,0 +1,370 @@
+//! Starting and stopping the service.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rc_events::consumer::BusWake;
+use rc_events::{Bus, Consumer, ConsumerState, ConsumerStatus, PostgresBus, SqliteBus, Wake};
+use rc_model::ServiceId;
+use rc_serve::readiness::Component;
+use rc_serve::{Edge, Tree, edge};
+use rc_store::{Error, ErrorKind, Postgres, PostgresOptions, SqliteOptions, StoreUrl};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::flight::Flights;
+use super::http::{Api, router};
+use super::meters::Meters;
+use super::postgres::{PostgresDocs, SCHEMA};
+use super::progress::Progress;
+use super::projector::{DocsProjection, IngestWake};
+use super::sqlite::SqliteDocs;
+use super::store::DocsStore;
+use crate::service::{Deps, ServiceConfig, StartError};
+
+/// The service's name in the catalog.
+pub const SERVICE: &str = "docs-api";
+
+/// Who writes the bus.
+const INGEST: &str = "ingest";
+
+/// The read model's file in the service's data folder.
+const STORE_FILE: &str = "docs.db";
+
+/// How often the store is asked whether it is there.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long one such question may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Pause between looks for a bus that ingest has not made yet.
+const BUS_LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How long the bus may be missing before the service says that it is not whole: docs-api starts first.
+const BUS_MISSING_MAX: Duration = Duration::from_secs(15);
+
+/// Failures of the projector in a row after which the service says that it is not whole.
+const PROJECTOR_FAILURES: u32 = 3;
+
+/// How long nothing must come in before the index is tidied, and the pause between its steps.
+const IDLE: Duration = Duration::from_millis(500);
+const TIDY_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long open exchanges, and then the projector's last batch, may take at the end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Starts docs-api: opens the read model, starts the projector, listens on the service's socket. Returns
+/// when it serves. A PostgreSQL that cannot be reached yet is no failure: `/ready` names it, and it is
+/// tried again.
+///
+/// # Errors
+/// When the store's URL is none, when the file cannot be opened, when the database needs a person
+/// (`rc migrate`), or when the socket is taken.
+pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
+    let url = StoreUrl::parse(&config.store_url)
+        .map_err(|error| StartError::new(error.code(), "the store's URL is not one").because(error))?;
+    // Stopped after the edge: requests that are under way may wait for the projector.
+    let workers = Tree::new();
+    let parts = Parts {
+        progress: Progress::new(),
+        meters: Meters::register(&deps.metrics),
+        store_ready: deps.readiness.component("store"),
+        projector_ready: deps.readiness.component("projector"),
+        config,
+        deps,
+    };
+    // Nothing is late before ingest has written anything.
+    parts.projector_ready.set_ready();
+    match &url {
+        StoreUrl::Sqlite => parts.embedded(&workers).await?,
+        StoreUrl::Postgres(url) => parts.postgres(url, &workers).await?,
+    }
+    Ok(())
+}
+
+/// What `rc migrate` applies to PostgreSQL before docs-api starts: each schema with its tables.
+#[must_use]
+pub fn postgres_migrations() -> [(&'static str, rc_store::Migrations); 2] {
+    [
+        (SCHEMA, super::postgres::MIGRATIONS),
+        (SCHEMA, rc_events::consumer::postgres::MIGRATIONS),
+    ]
+}
+
+fn service(name: &str) -> ServiceId {
+    ServiceId::new(name).expect("the names of our services follow the grammar")
+}
+
+struct Parts {
+    progress: Progress,
+    meters: Meters,
+    store_ready: Component,
+    projector_ready: Component,
+    config: ServiceConfig,
+    deps: Deps,
+}
+
+impl Parts {
+    async fn embedded(&self, workers: &Tree) -> Result<(), StartError> {
+        let file = self.config.layout.data(&service(SERVICE)).join(STORE_FILE);
+        let store = SqliteDocs::open(&file, SqliteOptions::default()).await.map_err(|error| {
+            StartError::new(error.code(), "the read model cannot be opened")
+                .hint(format!("`rc explain {}` says what to do", error.code()))
+                .because(error)
+        })?;
+        self.store_ready.set_ready();
+        let store: Arc<dyn DocsStore> = Arc::new(store);
+        let layout = &self.config.layout;
+        let bus = BusFile {
+            path: crate::ingest::bus_file(layout),
+            deps: self.deps.clone(),
+            ready: self.projector_ready.clone(),
+        };
+        let wake = Arc::new(IngestWake {
+            socket: layout.socket(&service(INGEST)),
+        });
+        let projector = self.projector(&store);
+        let stopping = workers.stopping();
+        workers.spawn("docs-api/projector", async move {
+            if let Some(bus) = bus.open(&stopping).await {
+                projector.run(bus, wake, stopping).await;
+            }
+        });
+        self.spawn_tidy(&store, workers);
+        self.spawn_probe(Arc::clone(&store), None, workers);
+        self.serve(store, workers)
+    }
+
+    async fn postgres(&self, url: &str, workers: &Tree) -> Result<(), StartError> {
+        let connect = |name, schema| {
+            Postgres::connect(url, &PostgresOptions::new(name, schema))
+                .map_err(|error| StartError::new(error.code(), "the store's URL is not one").because(error))
+        };
+        let db = connect("rc-docs-api", SCHEMA)?;
+        let bus_db = connect("rc-docs-api-bus", rc_events::bus::postgres::SCHEMA)?;
+        let mut unchecked = Some(db.clone());
+        match check_migrated(&db).await {
+            Ok(None) => {
+                self.store_ready.set_ready();
+                unchecked = None;
+                if matches!(db.row_security_binds().await, Ok(false)) {
+                    tracing::warn!("the database role walks through row-level security: use a role of its own");
+                }
+            }
+            Ok(Some(missing)) => return Err(StartError::new("RC-DOC-011", missing).hint("run `rc migrate`")),
+            Err(error) if error.retry_after().is_some() => {
+                tracing::warn!(code = error.code(), error = ?error, "the store is not there yet");
+                self.store_ready.set_down(error.to_string());
+            }
+            Err(error) => return Err(StartError::new(error.code(), "the store cannot be used").because(error)),
+        }
+        let store: Arc<dyn DocsStore> = Arc::new(PostgresDocs::new(db));
+        let bus: Arc<dyn Bus> = Arc::new(PostgresBus::new(bus_db, Arc::clone(&self.deps.clock)));
+        let wake = Arc::new(BusWake(Arc::clone(&bus)));
+        let projector = self.projector(&store);
+        let stopping = workers.stopping();
+        workers.spawn("docs-api/projector", projector.run(bus, wake, stopping));
+        self.spawn_probe(Arc::clone(&store), unchecked, workers);
+        self.serve(store, workers)
+    }
+
+    fn projector(&self, store: &Arc<dyn DocsStore>) -> Projector {
+        Projector {
+            projection: DocsProjection {
+                store: Arc::clone(store),
+                progress: self.progress.clone(),
+                clock: Arc::clone(&self.deps.clock),
+                meters: self.meters.clone(),
+            },
+            ready: self.projector_ready.clone(),
+        }
+    }
+
+    fn serve(&self, store: Arc<dyn DocsStore>, workers: &Tree) -> Result<(), StartError> {
+        let flights = Flights::new(self.meters.shared.clone());
+        let api = Api {
+            store,
+            progress: self.progress.clone(),
+            flights,
+        };
+        let edge = Edge {
+            service: SERVICE,
+            router: router(Arc::new(api)),
+            readiness: self.deps.readiness.clone(),
+            metrics: self.deps.metrics.clone(),
+            access: self.config.access,
+        };
+        let (edge_tree, workers) = (Tree::new(), workers.clone());
+        let socket = self.config.layout.socket(&service(SERVICE));
+        edge::serve_uds(&socket, edge, &edge_tree).map_err(|error| {
+            StartError::new("RC-SRV-004", format!("cannot listen at {}", socket.display())).because(error)
+        })?;
+        let stopping = self.deps.tree.stopping();
+        self.deps.tree.spawn("docs-api/stop", async move {
+            stopping.cancelled().await;
+            if let Err(names) = edge_tree.drain(DRAIN).await {
+                tracing::warn!(?names, "requests were still open at the end");
+            }
+            if let Err(names) = workers.drain(DRAIN).await {
+                tracing::warn!(?names, "tasks were still running at the end");
+            }
+        });
+        Ok(())
+    }
+
+    /// Tidies the index while nothing comes in. Sleeps until something was written.
+    fn spawn_tidy(&self, store: &Arc<dyn DocsStore>, workers: &Tree) {
+        let (store, mut written, stopping) = (Arc::clone(store), self.progress.subscribe(), workers.stopping());
+        workers.spawn("docs-api/tidy", async move {
+            let tidy = async {
+                while written.changed().await.is_ok() {
+                    // Each write starts the wait anew.
+                    while tokio::time::timeout(IDLE, written.changed()).await.is_ok() {}
+                    tidy_until_written(store.as_ref(), &written).await;
+                }
+            };
+            stopping.run_until_cancelled(tidy).await;
+        });
+    }
+
+    /// Keeps `/ready` true about the store. `unchecked` is a database whose tables were not seen yet.
+    fn spawn_probe(&self, store: Arc<dyn DocsStore>, mut unchecked: Option<Postgres>, workers: &Tree) {
+        let (ready, stopping) = (self.store_ready.clone(), workers.stopping());
+        workers.spawn("docs-api/probe", async move {
+            let mut up = unchecked.is_none();
+            let pause = || stopping.run_until_cancelled(tokio::time::sleep(PROBE_EVERY));
+            while pause().await.is_some() {
+                let asked = tokio::time::timeout(PROBE_TIMEOUT, probe(store.as_ref(), &mut unchecked)).await;
+                let found = asked.unwrap_or_else(|_elapsed| Err("no answer in time".to_owned()));
+                match (up, &found) {
+                    (false, Ok(())) => tracing::info!("the store is there"),
+                    (true, Err(why)) => tracing::error!(why, "the store is lost"),
+                    _ => {}
+                }
+                up = found.is_ok();
+                match found {
+                    Ok(()) => ready.set_ready(),
+                    Err(why) => ready.set_down(why),
+                }
+            }
+        });
+    }
+}
+
+async fn probe(store: &dyn DocsStore, unchecked: &mut Option<Postgres>) -> Result<(), String> {
+    if let Some(db) = unchecked {
+        match check_migrated(db).await {
+            Ok(None) => *unchecked = None,
+            Ok(Some(missing)) => return Err(format!("{missing}: run `rc migrate`")),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    store.ping().await.map_err(|error| error.to_string())
+}
+
+/// What `rc migrate` has to do first.
+async fn check_migrated(db: &Postgres) -> Result<Option<String>, Error> {
+    for (schema, migrations) in postgres_migrations() {
+        let status = db.migration_status(&migrations).await?;
+        if let Some(first) = status.pending.first() {
+            return Ok(Some(format!(
+                "schema `{schema}` lacks migration {} `{}` of `{}`",
+                first.number, first.name, status.component
+            )));
+        }
+    }
+    Ok(None)
+}
+
+async fn tidy_until_written(store: &dyn DocsStore, written: &watch::Receiver<u64>) {
+    loop {
+        match store.tidy().await {
+            Ok(true) if !written.has_changed().unwrap_or(true) => tokio::time::sleep(TIDY_PAUSE).await,
+            Ok(_) => return,
+            Err(error) => {
+                // The index is correct without it, and the next idle time tries again.
+                tracing::warn!(?error, "tidying the index failed");
+                return;
+            }
+        }
+    }
+}
+
+/// The consumer and what its state means for `/ready`.
+struct Projector {
+    projection: DocsProjection,
+    ready: Component,
+}
+
+impl Projector {
+    async fn run(self, bus: Arc<dyn Bus>, wake: Arc<dyn Wake>, stopping: CancellationToken) {
+        let lag = self.projection.meters.lag.clone();
+        let consumer = Consumer::new(bus, wake, Arc::new(self.projection));
+        let mut status = consumer.status();
+        let ready = self.ready;
+        let watch = async {
+            while status.changed().await.is_ok() {
+                let now = status.borrow_and_update().clone();
+                lag.set(i64::try_from(now.lag()).unwrap_or(i64::MAX));
+                report(&ready, &now);
+            }
+        };
+        tokio::select! {
+            () = consumer.run(stopping) => {}
+            () = watch => {}
+        }
+    }
+}
+
+fn report(ready: &Component, status: &ConsumerStatus) {
+    match &status.state {
+        ConsumerState::Starting => {}
+        ConsumerState::Following => ready.set_ready(),
+        ConsumerState::Retrying {
+            code,
+            error,
+            failures,
+        } => {
+            if *failures >= PROJECTOR_FAILURES {
+                ready.set_down(format!("{code}: {error}"));
+            }
+        }
+        ConsumerState::Stuck { code, error } => ready.set_down(format!("{code}: {error}")),
+    }
+}
+
+/// The embedded bus, which ingest makes when it starts.
+struct BusFile {
+    path: std::path::PathBuf,
+    deps: Deps,
+    ready: Component,
+}
+
+impl BusFile {
+    /// Waits for the file; `None` when the service stops first.
+    async fn open(&self, stopping: &CancellationToken) -> Option<Arc<dyn Bus>> {
+        let began = tokio::time::Instant::now();
+        loop {
+            // Opening reads a page of the file: microseconds.
+            match SqliteBus::open_readonly(&self.path, Arc::clone(&self.deps.clock)) {
+                Ok(bus) => {
+                    self.ready.set_ready();
+                    return Some(Arc::new(bus));
+                }
+                Err(error) => {
+                    let passing = matches!(
+                        &error,
+                        rc_events::Error::Store { source, .. }
+                            if matches!(source.kind(), ErrorKind::Unavailable { .. })
+                    );
+                    if !passing || began.elapsed() > BUS_MISSING_MAX {
+                        self.ready.set_down(format!("{}: {error}", error.code()));
+                    }
+                }
+            }
+            stopping
+                .run_until_cancelled(tokio::time::sleep(BUS_LOOK_EVERY))
+                .await?;
+        }
+    }
+}
