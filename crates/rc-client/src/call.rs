@@ -153,8 +153,10 @@ impl Engine {
                 Retry::IfIdempotent,
             )
         };
-        let turn = tokio::time::timeout_at(deadline, self.lanes.acquire()).await;
-        let _permit = turn.map_err(|_| late())?.expect("the semaphore is never closed");
+        let Ok(permit) = tokio::time::timeout_at(deadline, self.lanes.acquire()).await else {
+            return Err(late());
+        };
+        let _permit = permit.expect("the semaphore is never closed");
         locked(&self.budget).request(monotonic_ns());
         let mut meta = Meta {
             trace_id: trace.trace_id_hex(),

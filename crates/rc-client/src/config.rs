@@ -208,6 +208,12 @@ impl ApiKey {
         Ok(Self(text.to_owned()))
     }
 
+    /// Tells keys apart without giving any away: 12 hex digits of a digest.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        Digest::of(self.0.as_bytes()).short()
+    }
+
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }

@@ -43,6 +43,17 @@ pub const CFG: &[Code] = &[
 pub const CLI: &[Code] = &[
     code("RC-CLI-001", "unknown error code"),
     code("RC-CLI-002", "unknown schema"),
+    code("RC-CLI-010", "the platform does not answer"),
+    code("RC-CLI-011", "the platform did not answer in time"),
+    code("RC-CLI-012", "the platform refused the request"),
+    code("RC-CLI-013", "address, key or certificates cannot be used"),
+    code("RC-CLI-014", "nothing to read"),
+    code("RC-CLI-015", "unknown tenant"),
+    code("RC-CLI-016", "the platform took no documents for a minute"),
+    code("RC-CLI-018", "the platform's answer is not understood"),
+    code("RC-CLI-019", "no such document"),
+    code("RC-CLI-020", "no tenant to act as"),
+    code("RC-CLI-021", "the project's files are not valid"),
 ];
 
 /// The documents API.
