@@ -10,11 +10,34 @@ use clap::{Args, Parser, Subcommand};
 use crate::cx::{Cx, Output};
 pub(crate) use crate::fault::Outcome;
 
+mod catalog;
+mod completions;
+mod docs;
+mod doctor;
+mod down;
+mod explain;
+mod generate;
+mod guard;
+mod ingest;
+mod logs;
+mod migrate;
+mod platform;
+mod schema;
+mod search;
 mod serve;
+mod status;
+mod tenant;
+mod up;
 
 /// From commit to production for multi-tenant services, in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "rc", version, max_term_width = 110, disable_help_subcommand = true, propagate_version = true)]
+#[command(
+    name = "rc",
+    version,
+    max_term_width = 110,
+    disable_help_subcommand = true,
+    propagate_version = true
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -33,17 +56,54 @@ pub(crate) struct Global {
     pub(crate) project: Option<PathBuf>,
 }
 
-/// What can be done.
+/// What can be done, in the order in which people meet it.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Up(up::Args),
+    Status(status::Args),
+    Logs(logs::Args),
+    Down(down::Args),
+    Ingest(ingest::Args),
+    Search(search::Args),
+    Docs(docs::Args),
+    Tenant(tenant::Args),
+    Catalog(catalog::Args),
+    Schema(schema::Args),
+    Migrate(migrate::Args),
+    Doctor(doctor::Args),
+    Explain(explain::Args),
+    Completions(completions::Args),
     Serve(serve::Args),
+    #[command(name = "__guard", hide = true)]
+    Guard(guard::Args),
+    #[command(name = "__gen", hide = true)]
+    Generate(generate::Args),
 }
 
 impl Command {
     /// The runtime that the command needs: services get two workers, the rest one thread.
     pub(crate) fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
         match self {
-            Self::Serve(_) => tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build(),
+            Self::Serve(_) => tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build(),
+            Self::Up(_)
+            | Self::Status(_)
+            | Self::Logs(_)
+            | Self::Down(_)
+            | Self::Ingest(_)
+            | Self::Search(_)
+            | Self::Docs(_)
+            | Self::Tenant(_)
+            | Self::Catalog(_)
+            | Self::Schema(_)
+            | Self::Migrate(_)
+            | Self::Doctor(_)
+            | Self::Explain(_)
+            | Self::Completions(_)
+            | Self::Guard(_)
+            | Self::Generate(_) => tokio::runtime::Builder::new_current_thread().enable_all().build(),
         }
     }
 }
@@ -51,6 +111,22 @@ impl Command {
 /// Runs one command to its end.
 pub(crate) async fn run(cx: &Cx, command: Command) -> Result<Outcome, miette::Report> {
     match command {
+        Command::Up(args) => up::run(cx, args).await,
+        Command::Status(args) => status::run(cx, args).await,
+        Command::Logs(args) => logs::run(cx, args).await,
+        Command::Down(args) => down::run(cx, args).await,
+        Command::Ingest(args) => ingest::run(cx, args).await,
+        Command::Search(args) => search::run(cx, args).await,
+        Command::Docs(args) => docs::run(cx, args).await,
+        Command::Tenant(args) => tenant::run(cx, args).await,
+        Command::Catalog(args) => catalog::run(cx, args).await,
+        Command::Schema(args) => schema::run(cx, args).await,
+        Command::Migrate(args) => migrate::run(cx, args).await,
+        Command::Doctor(args) => doctor::run(cx, args).await,
+        Command::Explain(args) => explain::run(cx, args).await,
+        Command::Completions(args) => Ok(completions::run(cx, &args)),
         Command::Serve(args) => serve::run(cx, args).await,
+        Command::Guard(args) => guard::run(cx, args).await,
+        Command::Generate(args) => generate::run(cx, &args),
     }
 }

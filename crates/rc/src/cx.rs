@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use rc_model::Layout;
+use rc_model::workspace::{Model, Sources};
 
 use crate::commands::Global;
 use crate::fault::Fault;
@@ -53,10 +54,15 @@ pub(crate) enum Output {
 const PROJECT_FILES: [&str; 3] = ["royalcrown.yaml", "service-catalog.yaml", "tenants.yaml"];
 
 impl Cx {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the environment"
+    )]
     pub(crate) fn from_process(global: &Global) -> Result<Self, miette::Report> {
         let cwd = std::env::current_dir().map_err(|error| {
-            Fault::world("RC-SRV-005", "the current folder cannot be read").because(error).hint("change to a folder that exists")
+            Fault::world("RC-SRV-005", "the current folder cannot be read")
+                .because(error)
+                .hint("change to a folder that exists")
         })?;
         let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let no_color = text("NO_COLOR").is_some() || text("TERM").as_deref() == Some("dumb");
@@ -76,6 +82,28 @@ impl Cx {
         })
     }
 
+    /// The part of the environment that services get; everything else stays here. Documented in `rc up`.
+    pub(crate) fn child_env(&self) -> std::collections::BTreeMap<std::ffi::OsString, std::ffi::OsString> {
+        const PASSED: [&str; 13] = [
+            "PATH",
+            "HOME",
+            "USER",
+            "LOGNAME",
+            "SHELL",
+            "LANG",
+            "LC_ALL",
+            "LC_CTYPE",
+            "TZ",
+            "TMPDIR",
+            "RUST_BACKTRACE",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+        ];
+        std::env::vars_os()
+            .filter(|(name, _)| PASSED.iter().any(|passed| name.as_os_str() == *passed))
+            .collect()
+    }
+
     /// `--output json`?
     pub(crate) fn json(&self) -> bool {
         self.output == Output::Json
@@ -88,9 +116,14 @@ impl Cx {
             return project.clone();
         }
         let is_project = |dir: &&Path| {
-            dir.join(rc_model::layout::STATE_DIR).is_dir() || PROJECT_FILES.iter().any(|file| dir.join(file).is_file())
+            dir.join(rc_model::layout::STATE_DIR).is_dir()
+                || PROJECT_FILES.iter().any(|file| dir.join(file).is_file())
         };
-        self.cwd.ancestors().find(is_project).unwrap_or(&self.cwd).to_owned()
+        self.cwd
+            .ancestors()
+            .find(is_project)
+            .unwrap_or(&self.cwd)
+            .to_owned()
     }
 
     /// Where the project keeps its state.
@@ -98,11 +131,34 @@ impl Cx {
         Layout::new(&self.project_dir())
     }
 
+    /// The store's URL: `RC_STORE_URL`, else `store.url` of `royalcrown.yaml`. It may hold a password.
+    pub(crate) fn store_url(&self) -> Result<String, Fault> {
+        match &self.env.store_url {
+            Some(url) => Ok(url.clone()),
+            None => Ok(self.model()?.project.store.url),
+        }
+    }
+
+    /// The project's files, checked.
+    pub(crate) fn model(&self) -> Result<Model, Fault> {
+        Model::read(&Sources::from_dir(&self.project_dir())).map_err(|problems| {
+            let errors = problems.iter().filter(|problem| problem.is_error());
+            let list: Vec<String> = errors.map(ToString::to_string).collect();
+            Fault::usage(
+                "RC-CFG-001",
+                format!("the project's files have problems\n\n{}", list.join("\n")),
+            )
+            .hint("`rc catalog check` shows them all")
+        })
+    }
+
     /// Prints text for people to stdout. A closed pipe ends nothing.
     pub(crate) fn say(&self, text: impl AsRef<str>) {
         let mut out = std::io::stdout().lock();
         // A reader such as `head` may be gone; there is nobody to tell.
-        let _ = out.write_all(text.as_ref().as_bytes()).and_then(|()| out.write_all(b"\n"));
+        let _ = out
+            .write_all(text.as_ref().as_bytes())
+            .and_then(|()| out.write_all(b"\n"));
         let _ = out.flush();
     }
 
@@ -110,7 +166,9 @@ impl Cx {
     pub(crate) fn note(&self, text: impl AsRef<str>) {
         let mut out = std::io::stderr().lock();
         // As above: nobody is left to tell.
-        let _ = out.write_all(text.as_ref().as_bytes()).and_then(|()| out.write_all(b"\n"));
+        let _ = out
+            .write_all(text.as_ref().as_bytes())
+            .and_then(|()| out.write_all(b"\n"));
     }
 
     /// Prints `value` as pretty JSON to stdout, one field a line.

@@ -61,7 +61,13 @@ pub(crate) struct Fault {
 
 impl Fault {
     fn new(exit: Exit, code: &'static str, message: impl Into<String>) -> Self {
-        Self { exit, code, message: message.into(), hint: None, source: None }
+        Self {
+            exit,
+            code,
+            message: message.into(),
+            hint: None,
+            source: None,
+        }
     }
 
     /// The answer is no (exit 1).
@@ -100,7 +106,9 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+        self.source
+            .as_deref()
+            .map(|source| source as &(dyn std::error::Error + 'static))
     }
 }
 
@@ -110,24 +118,38 @@ impl miette::Diagnostic for Fault {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.hint.as_ref().map(|hint| Box::new(hint) as Box<dyn fmt::Display>)
+        self.hint
+            .as_ref()
+            .map(|hint| Box::new(hint) as Box<dyn fmt::Display>)
     }
 }
 
 /// Sets how reports look: unicode and colour on a terminal, plain text elsewhere.
 pub(crate) fn install_hooks(color: bool) {
-    let hook = move |_: &dyn miette::Diagnostic| -> Box<dyn miette::ReportHandler> {
-        let theme = if color { miette::GraphicalTheme::unicode() } else { miette::GraphicalTheme::none() };
-        Box::new(miette::GraphicalReportHandler::new_themed(theme).with_width(110).with_links(false))
-    };
     // It can only be set once; a second call keeps the first.
-    let _ = miette::set_hook(Box::new(hook));
+    let _ = miette::set_hook(Box::new(move |_| {
+        let theme = if color {
+            miette::GraphicalTheme::unicode()
+        } else {
+            miette::GraphicalTheme::none()
+        };
+        Box::new(
+            miette::GraphicalReportHandler::new_themed(theme)
+                .with_width(110)
+                .with_links(false),
+        )
+    }));
 }
 
 /// Prints `report` to stderr (as JSON when asked) and gives the exit code it carries.
-#[expect(clippy::print_stderr, reason = "the one place where errors reach the terminal")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the one place where errors reach the terminal"
+)]
 pub(crate) fn exit_with(report: &miette::Report, json: bool) -> ExitCode {
-    let exit = report.downcast_ref::<Fault>().map_or(Exit::World, |fault| fault.exit);
+    let exit = report
+        .downcast_ref::<Fault>()
+        .map_or(Exit::World, |fault| fault.exit);
     if json {
         let causes: Vec<String> = report.chain().skip(1).map(ToString::to_string).collect();
         let body = serde_json::json!({

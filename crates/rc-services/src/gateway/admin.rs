@@ -1,0 +1,252 @@
+//! The gateway's admin API on its owner-only socket: keys, configuration, metrics.
+//!
+//! Requests arrive on the data path's threads and are handed to one task of the process, so that a slow
+//! store never holds a worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use rc_model::problem::PROBLEM_JSON;
+use rc_model::{KeyId, Problem, TenantId};
+use rc_serve::metrics::OPENMETRICS;
+use rc_store::Error;
+use rc_traffic::hooks::{AdminFuture, AdminHandler};
+use rc_traffic::key::ApiKey;
+use serde::Deserialize;
+use tokio::sync::{mpsc, oneshot};
+
+use super::keys::{Added, KEYS_PER_TENANT_MAX, KeyRecord, LABEL_BYTES_MAX};
+use super::state::Shared;
+
+/// Admin requests that wait at one time; more are refused.
+const QUEUE_MAX: usize = 64;
+/// Longest life of a key that expires: ten years.
+const EXPIRES_IN_S_MAX: u64 = 3_650 * 86_400;
+
+/// A request and where its answer goes.
+type Call = (Request<Bytes>, oneshot::Sender<Response<Bytes>>);
+
+/// Admin requests on their way to the task that answers.
+pub(super) type Calls = mpsc::Receiver<Call>;
+
+/// The data path's end of the admin API.
+pub(super) struct Admin {
+    queue: mpsc::Sender<Call>,
+}
+
+impl Admin {
+    /// The end that the data path holds, and the one that [`Self::answer`] takes.
+    pub(super) fn channel() -> (Arc<Self>, Calls) {
+        let (queue, calls) = mpsc::channel(QUEUE_MAX);
+        (Arc::new(Self { queue }), calls)
+    }
+
+    /// Answers requests, and every `poll` reads the keys again, until the process stops. One task does
+    /// both, so that an older list of keys never replaces a newer one.
+    pub(super) async fn answer(shared: Arc<Shared>, mut calls: Calls, poll: Duration) {
+        let stopping = shared.deps.tree.stopping();
+        let store = shared.deps.readiness.component("keys");
+        let mut tick = tokio::time::interval(poll);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => match shared.refresh_keys().await {
+                    Ok(()) => store.set_ready(),
+                    Err(error) => store.set_down(error.to_string()),
+                },
+                call = calls.recv() => {
+                    let Some((request, answer)) = call else { return };
+                    // The caller may have gone; there is nobody left to tell.
+                    let _ = answer.send(handle(&shared, request).await);
+                }
+                () = stopping.cancelled() => return,
+            }
+        }
+    }
+}
+
+impl AdminHandler for Admin {
+    fn call(&self, request: Request<Bytes>) -> AdminFuture {
+        let (answer, answered) = oneshot::channel();
+        let queued = self.queue.try_send((request, answer));
+        Box::pin(async move {
+            let busy = || {
+                let problem = Problem::new(503, "RC-GW-060", "the admin API is busy");
+                respond(&problem.retry_after(Duration::from_secs(1)))
+            };
+            if queued.is_err() {
+                return busy();
+            }
+            answered.await.unwrap_or_else(|_dropped| busy())
+        })
+    }
+}
+
+async fn handle(shared: &Shared, request: Request<Bytes>) -> Response<Bytes> {
+    let path = request.uri().path();
+    let answer = match (request.method(), path) {
+        (&Method::GET, "/metrics") => return text(OPENMETRICS, shared.deps.metrics.render()),
+        (&Method::GET, "/-/config") => Ok(json(StatusCode::OK, &shared.config_report())),
+        (&Method::POST, "/-/reload") => Ok(json(StatusCode::OK, &shared.reload().await)),
+        (&Method::GET, "/-/keys") => list_keys(shared, request.uri().query()).await,
+        (&Method::POST, "/-/keys") => create_key(shared, request.body()).await,
+        (&Method::DELETE, _) if path.starts_with("/-/keys/") => {
+            revoke_key(shared, path.trim_start_matches("/-/keys/")).await
+        }
+        _ => Err(Problem::new(404, "RC-SRV-001", "no such path")),
+    };
+    answer.unwrap_or_else(|problem| respond(&problem))
+}
+
+/// `POST /-/keys`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateKey {
+    tenant: String,
+    #[serde(default)]
+    label: Option<String>,
+    #[serde(default)]
+    expires_in_s: Option<u64>,
+    /// Revoke the tenant's other keys of this label.
+    #[serde(default)]
+    replace: bool,
+}
+
+async fn create_key(shared: &Shared, body: &Bytes) -> Result<Response<Bytes>, Problem> {
+    let malformed = |detail: String| Problem::new(400, "RC-GW-061", "malformed admin request").detail(detail);
+    let wish: CreateKey = serde_json::from_slice(body).map_err(|error| malformed(error.to_string()))?;
+    let label = wish.label.unwrap_or_default();
+    if label.len() > LABEL_BYTES_MAX || label.chars().any(char::is_control) {
+        return Err(malformed(format!(
+            "a label has at most {LABEL_BYTES_MAX} bytes and no control characters"
+        )));
+    }
+    if wish
+        .expires_in_s
+        .is_some_and(|secs| secs == 0 || secs > EXPIRES_IN_S_MAX)
+    {
+        return Err(malformed(format!(
+            "`expires_in_s` is between 1 and {EXPIRES_IN_S_MAX}"
+        )));
+    }
+    let tenant = TenantId::new(&wish.tenant).map_err(|error| malformed(format!("`tenant`: {error}")))?;
+    if !shared.knows_tenant(&tenant) {
+        let detail = format!("`{tenant}` is not in `tenants.yaml`");
+        return Err(Problem::new(404, "RC-GW-062", "unknown tenant").detail(detail));
+    }
+    let key = ApiKey::generate().map_err(|error| {
+        Problem::new(500, "RC-GW-063", "the system gave no randomness").detail(error.to_string())
+    })?;
+    let now = shared.deps.clock.now();
+    let record = KeyRecord {
+        key_id: key.id().clone(),
+        tenant,
+        label,
+        created_at: now,
+        expires_at: wish.expires_in_s.map(|secs| now.plus(Duration::from_secs(secs))),
+        revoked_at: None,
+        hash: *key.hash().as_bytes(),
+    };
+    match shared
+        .keys
+        .add(record.clone(), wish.replace)
+        .await
+        .map_err(store_problem)?
+    {
+        Added::Done => {}
+        Added::TooMany => {
+            let detail = format!("a tenant has at most {KEYS_PER_TENANT_MAX} valid keys; revoke one first");
+            return Err(Problem::new(409, "RC-GW-064", "too many keys").detail(detail));
+        }
+    }
+    // The key works from the moment its maker sees it.
+    shared.refresh_keys().await.map_err(store_problem)?;
+    tracing::info!(
+        key_id = record.key_id.as_str(),
+        tenant = record.tenant.as_str(),
+        label = record.label,
+        "key created"
+    );
+    let mut shown = serde_json::to_value(&record).unwrap_or_default();
+    if let Some(fields) = shown.as_object_mut() {
+        fields.insert("key".to_owned(), key.reveal().into());
+    }
+    Ok(json(StatusCode::CREATED, &shown))
+}
+
+async fn revoke_key(shared: &Shared, key_id: &str) -> Result<Response<Bytes>, Problem> {
+    let unknown =
+        || Problem::new(404, "RC-GW-065", "unknown key").detail(format!("there is no key `{key_id}`"));
+    let id = KeyId::new(key_id).map_err(|_not_a_name| unknown())?;
+    let now = shared.deps.clock.now();
+    let record = shared
+        .keys
+        .revoke(&id, now)
+        .await
+        .map_err(store_problem)?
+        .ok_or_else(unknown)?;
+    // The key is dead before the answer says so.
+    shared.refresh_keys().await.map_err(store_problem)?;
+    tracing::info!(
+        key_id = record.key_id.as_str(),
+        tenant = record.tenant.as_str(),
+        "key revoked"
+    );
+    Ok(json(StatusCode::OK, &record))
+}
+
+async fn list_keys(shared: &Shared, query: Option<&str>) -> Result<Response<Bytes>, Problem> {
+    let tenant = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("tenant=")));
+    let mut records = shared
+        .keys
+        .list(shared.deps.clock.now())
+        .await
+        .map_err(store_problem)?;
+    if let Some(tenant) = tenant {
+        records.retain(|record| record.tenant.as_str() == tenant);
+    }
+    Ok(json(StatusCode::OK, &serde_json::json!({ "keys": records })))
+}
+
+fn store_problem(error: Error) -> Problem {
+    let problem =
+        Problem::new(503, error.code(), "the gateway's store did not answer").detail(error.to_string());
+    problem.retry_after(error.retry_after().unwrap_or(Duration::from_secs(1)))
+}
+
+fn text(media_type: &'static str, body: String) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, http::HeaderValue::from_static(media_type));
+    response
+}
+
+fn json(status: StatusCode, body: &impl serde::Serialize) -> Response<Bytes> {
+    let body = serde_json::to_vec(body).expect("admin answers have only string keys");
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        http::HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    response
+}
+
+fn respond(problem: &Problem) -> Response<Bytes> {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(status, problem);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, http::HeaderValue::from_static(PROBLEM_JSON));
+    if let Some(secs) = problem.retry_after_secs() {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, http::HeaderValue::from(secs));
+    }
+    response
+}

@@ -1,0 +1,70 @@
+//! Reading the project's files and the endpoint table, off the async threads.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rc_model::Layout;
+use rc_model::endpoints::Endpoints;
+use rc_model::workspace::{FILES, Model, Sources};
+
+/// What the files look like from outside: enough to see that one changed.
+pub(super) type Fingerprint = Vec<Option<(u64, u64, i64, i64)>>;
+
+/// Largest endpoint table that is read.
+const ENDPOINTS_BYTES_MAX: u64 = 1 << 20;
+
+/// The files' content, checked.
+pub(super) struct Loaded {
+    pub(super) model: Model,
+    pub(super) endpoints: Endpoints,
+}
+
+/// Inode, size and modification time of every file that matters.
+pub(super) fn fingerprint(layout: &Layout) -> Fingerprint {
+    let project = layout.project();
+    let files = FILES.map(|file| project.join(file));
+    let stat = |path: &Path| {
+        let found = fs_err::metadata(path).ok()?;
+        Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+    };
+    files
+        .iter()
+        .map(|path| stat(path))
+        .chain([stat(&layout.endpoints_file())])
+        .collect()
+}
+
+/// Reads and checks everything.
+///
+/// # Errors
+/// All problems as texts for people.
+pub(super) fn load(layout: &Layout) -> Result<Loaded, Vec<String>> {
+    let model = Model::read(&Sources::from_dir(layout.project())).map_err(|problems| {
+        let errors = problems.iter().filter(|problem| problem.is_error());
+        errors.map(ToString::to_string).collect::<Vec<_>>()
+    })?;
+    let endpoints = load_endpoints(&layout.endpoints_file()).map_err(|problem| vec![problem])?;
+    Ok(Loaded { model, endpoints })
+}
+
+/// The endpoint table; absent means that nothing but our own services runs.
+fn load_endpoints(path: &Path) -> Result<Endpoints, String> {
+    match fs_err::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Endpoints::default()),
+        Err(error) => return Err(error.to_string()),
+        Ok(found) if found.len() > ENDPOINTS_BYTES_MAX => {
+            return Err(format!("{} is too large", path.display()));
+        }
+        Ok(_) => {}
+    }
+    let text = fs_err::read_to_string(path).map_err(|error| error.to_string())?;
+    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Runs `work`, which touches the disk, on a blocking thread.
+pub(super) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}

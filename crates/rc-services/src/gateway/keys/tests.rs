@@ -1,0 +1,116 @@
+use super::*;
+use rc_store::{PostgresOptions, SqliteOptions};
+use rc_traffic::key::{ApiKey, KeyTable as _, Presented};
+
+const NOW: Timestamp = Timestamp::from_unix_ms(1_795_255_200_000);
+
+fn record(tenant: &str, label: &str) -> (ApiKey, KeyRecord) {
+    let key = ApiKey::generate().unwrap();
+    let record = KeyRecord {
+        key_id: key.id().clone(),
+        tenant: TenantId::new(tenant).unwrap(),
+        label: label.to_owned(),
+        created_at: NOW,
+        expires_at: None,
+        revoked_at: None,
+        hash: *key.hash().as_bytes(),
+    };
+    (key, record)
+}
+
+/// The contract of the keys' store, the same on both engines.
+async fn contract(store: KeyStore) {
+    store.migrate().await.unwrap();
+    let (key, first) = record("acme", "ci");
+    assert_eq!(store.add(first.clone(), false).await.unwrap(), Added::Done);
+    assert_eq!(store.list(NOW).await.unwrap(), [first.clone()]);
+
+    let records = store.list(NOW).await.unwrap();
+    let set = key_set(&records, NOW);
+    let presented = Presented::parse(key.reveal().as_bytes()).unwrap();
+    assert_eq!(presented.verify(&set).unwrap().tenant.as_str(), "acme");
+
+    // A replacement ends the keys of the same tenant and label, and no others.
+    let (_, other_label) = record("acme", "laptop");
+    let (_, other_tenant) = record("globex", "ci");
+    let (_, second) = record("acme", "ci");
+    for (record, replace) in [(&other_label, false), (&other_tenant, false), (&second, true)] {
+        assert_eq!(store.add(record.clone(), replace).await.unwrap(), Added::Done);
+    }
+    let valid: Vec<KeyId> = store
+        .list(NOW)
+        .await
+        .unwrap()
+        .into_iter()
+        .filter(|record| record.is_valid(NOW))
+        .map(|record| record.key_id)
+        .collect();
+    assert!(!valid.contains(&first.key_id));
+    for record in [&other_label, &other_tenant, &second] {
+        assert!(valid.contains(&record.key_id));
+    }
+
+    // Revoking is final, and the second time keeps the first time's moment.
+    let revoked = store.revoke(&second.key_id, NOW).await.unwrap().unwrap();
+    assert_eq!(revoked.revoked_at, Some(NOW));
+    let again = store
+        .revoke(&second.key_id, NOW.plus(Duration::from_secs(60)))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(again.revoked_at, Some(NOW));
+    assert_eq!(
+        store.revoke(&KeyId::new("nobody").unwrap(), NOW).await.unwrap(),
+        None
+    );
+
+    // An expired key is listed and does not open the door.
+    let (_, mut expiring) = record("acme", "short");
+    expiring.expires_at = Some(NOW.plus(Duration::from_secs(60)));
+    store.add(expiring.clone(), false).await.unwrap();
+    let records = store.list(NOW).await.unwrap();
+    assert!(key_set(&records, NOW).find(expiring.key_id.as_str()).is_some());
+    let later = NOW.plus(Duration::from_secs(60));
+    assert!(key_set(&records, later).find(expiring.key_id.as_str()).is_none());
+
+    // Long after their end, keys leave the list.
+    let much_later = NOW.plus(KEEP_ENDED + Duration::from_secs(3600));
+    let kept: Vec<KeyId> = store
+        .list(much_later)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|record| record.key_id)
+        .collect();
+    assert!(!kept.contains(&second.key_id) && !kept.contains(&expiring.key_id));
+    assert!(kept.contains(&other_tenant.key_id));
+}
+
+#[tokio::test]
+async fn keys_are_kept_on_sqlite() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gateway.db");
+    let (key, kept) = record("acme", "survivor");
+    let db = Sqlite::open(&path, SqliteOptions::default()).unwrap();
+    contract(KeyStore::Sqlite(db.clone())).await;
+    KeyStore::Sqlite(db.clone())
+        .add(kept.clone(), false)
+        .await
+        .unwrap();
+    db.close().await;
+    drop(db);
+
+    let file = fs_err::read(&path).unwrap();
+    let secret = &key.reveal()[key.reveal().len() - 32..];
+    let holds = |needle: &[u8]| file.windows(needle.len()).any(|window| window == needle);
+    assert!(holds(kept.key_id.as_str().as_bytes()), "the id is there");
+    assert!(!holds(secret.as_bytes()), "the secret is not");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_kept_on_postgresql() {
+    let database = rc_test::Postgres::start().fresh_database();
+    let db =
+        rc_store::Postgres::connect(&database.url, &PostgresOptions::new("rc-gateway", "gateway")).unwrap();
+    contract(KeyStore::Postgres(db)).await;
+}

@@ -1,0 +1,210 @@
+//! What the gateway's tasks share: the keys, the configuration in force, and why a newer one was refused.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rc_model::endpoints::Endpoints;
+use rc_model::workspace::Model;
+use rc_model::{Layout, TenantId, Timestamp};
+use rc_traffic::{Gateway, Snapshot};
+use tokio::sync::{mpsc, oneshot};
+
+use super::files::{self, Fingerprint, Loaded};
+use super::keys::{KeyStore, key_set};
+use super::policy::snapshot_spec;
+use crate::service::Deps;
+
+/// How often the project's files are looked at.
+const FILES_POLL: Duration = Duration::from_millis(500);
+/// Explicit reloads that wait at one time.
+const RELOAD_QUEUE_MAX: usize = 16;
+/// Longest wait for an explicit reload.
+const RELOAD_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Shared by the admin API and the tasks.
+pub(super) struct Shared {
+    pub(super) deps: Deps,
+    pub(super) keys: KeyStore,
+    pub(super) gateway: Gateway,
+    layout: Layout,
+    /// Owned by the configuration task; others only read.
+    current: Mutex<Current>,
+    wishes: mpsc::Sender<oneshot::Sender<ConfigReport>>,
+}
+
+/// The configuration in force.
+struct Current {
+    model: Arc<Model>,
+    endpoints: Endpoints,
+    version: u64,
+    since: Timestamp,
+    refused: Option<Refused>,
+}
+
+/// A change that was not applied.
+#[derive(Debug, Clone, serde::Serialize)]
+pub(super) struct Refused {
+    /// When it was refused.
+    at: Timestamp,
+    /// Each problem as `file:line:column: message`.
+    problems: Vec<String>,
+}
+
+/// What `GET /-/config` answers.
+#[derive(Debug, Clone, serde::Serialize)]
+pub(super) struct ConfigReport {
+    /// Counts up with every applied change.
+    version: u64,
+    /// Digest over the three files.
+    digest: String,
+    /// Since when this configuration is in force.
+    since: Timestamp,
+    tenants: usize,
+    services: usize,
+    /// The latest change, when it was refused; the one before it stays in force.
+    refused: Option<Refused>,
+}
+
+/// The configuration task's end of explicit reloads.
+pub(super) type Wishes = mpsc::Receiver<oneshot::Sender<ConfigReport>>;
+
+impl Shared {
+    pub(super) fn new(
+        deps: Deps,
+        layout: Layout,
+        keys: KeyStore,
+        gateway: Gateway,
+        loaded: Loaded,
+    ) -> (Arc<Self>, Wishes) {
+        let (wishes, receiver) = mpsc::channel(RELOAD_QUEUE_MAX);
+        let since = deps.clock.now();
+        let current = Current {
+            model: Arc::new(loaded.model),
+            endpoints: loaded.endpoints,
+            version: 1,
+            since,
+            refused: None,
+        };
+        let shared = Self {
+            deps,
+            keys,
+            gateway,
+            layout,
+            current: Mutex::new(current),
+            wishes,
+        };
+        (Arc::new(shared), receiver)
+    }
+
+    /// Whether `tenants.yaml` in force has this tenant.
+    pub(super) fn knows_tenant(&self, tenant: &TenantId) -> bool {
+        self.lock().model.tenants.tenants.contains_key(tenant)
+    }
+
+    /// The configuration in force, and the latest refusal.
+    pub(super) fn config_report(&self) -> ConfigReport {
+        let current = self.lock();
+        ConfigReport {
+            version: current.version,
+            digest: current.model.digest.to_string(),
+            since: current.since,
+            tenants: current.model.tenants.tenants.len(),
+            services: current.model.catalog.services.len(),
+            refused: current.refused.clone(),
+        }
+    }
+
+    /// Reads the files at once instead of at the next look.
+    pub(super) async fn reload(&self) -> ConfigReport {
+        let (done, wait) = oneshot::channel();
+        if self.wishes.try_send(done).is_ok()
+            && let Ok(Ok(report)) = tokio::time::timeout(RELOAD_WAIT_MAX, wait).await
+        {
+            return report;
+        }
+        self.config_report()
+    }
+
+    /// Reads the keys and gives the valid ones to the data path.
+    ///
+    /// # Errors
+    /// What the store says; the keys known so far stay in force.
+    pub(super) async fn refresh_keys(&self) -> Result<(), rc_store::Error> {
+        let now = self.deps.clock.now();
+        let records = self.keys.list(now).await?;
+        self.gateway.set_keys(Arc::new(key_set(&records, now)));
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Watches the files and applies what is valid, until the process stops.
+    pub(super) async fn watch_files(self: Arc<Self>, mut seen: Fingerprint, mut wishes: Wishes) {
+        let stopping = self.deps.tree.stopping();
+        let mut tick = tokio::time::interval(FILES_POLL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let wish = tokio::select! {
+                _ = tick.tick() => None,
+                wish = wishes.recv() => wish,
+                () = stopping.cancelled() => return,
+            };
+            let layout = self.layout.clone();
+            let found = files::off_thread(move || files::fingerprint(&layout)).await;
+            if found != seen || wish.is_some() {
+                seen = found;
+                self.apply_files().await;
+            }
+            if let Some(wish) = wish {
+                // Whoever asked may have gone.
+                let _ = wish.send(self.config_report());
+            }
+        }
+    }
+
+    async fn apply_files(&self) {
+        let layout = self.layout.clone();
+        let outcome = files::off_thread(move || files::load(&layout)).await;
+        let problems = match outcome {
+            Ok(loaded) => match self.apply(loaded) {
+                Ok(()) => return,
+                Err(problem) => vec![problem],
+            },
+            Err(problems) => problems,
+        };
+        for problem in &problems {
+            tracing::warn!(
+                problem,
+                "the changed configuration is refused; the one before it stays"
+            );
+        }
+        let at = self.deps.clock.now();
+        self.lock().refused = Some(Refused { at, problems });
+    }
+
+    /// Puts `loaded` in force, whole or not at all.
+    fn apply(&self, loaded: Loaded) -> Result<(), String> {
+        let now = self.deps.clock.now();
+        let mut current = self.lock();
+        if current.model.digest == loaded.model.digest && current.endpoints == loaded.endpoints {
+            current.refused = None;
+            return Ok(());
+        }
+        let version = current.version + 1;
+        let Loaded { model, endpoints } = loaded;
+        let spec = snapshot_spec(&self.layout, &model.catalog, &model.tenants, &endpoints, version);
+        let snapshot = Snapshot::build(spec).map_err(|error| error.to_string())?;
+        self.gateway.install(snapshot);
+        tracing::info!(version, digest = %model.digest.short(), tenants = model.tenants.tenants.len(), "configuration applied");
+        *current = Current {
+            model: Arc::new(model),
+            endpoints,
+            version,
+            since: now,
+            refused: None,
+        };
+        Ok(())
+    }
+}

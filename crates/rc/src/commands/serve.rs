@@ -1,0 +1,138 @@
+//! `rc serve`: one service in the foreground. `rc up` starts its children with it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rc_model::SystemClock;
+use rc_model::catalog::Builtin;
+use rc_serve::logging::{self, LogConfig, LogFormat};
+use rc_serve::{Metrics, Readiness, Tree, tree};
+use rc_services::{Deps, ServiceConfig, StartError, docs, gateway, ingest};
+
+use crate::commands::Outcome;
+use crate::cx::Cx;
+use crate::fault::Fault;
+
+/// Run one of the platform's own services in the foreground
+///
+/// `rc up` starts every service this way. By hand it is useful under another supervisor. The service
+/// reads the project's files, serves on its Unix socket (the gateway also on TCP) and ends on SIGTERM
+/// or SIGINT after it has finished its work.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The service: `gateway`, `ingest` or `docs-api`
+    #[arg(value_parser = builtin)]
+    service: Builtin,
+    /// The gateway's public address, instead of the one in `royalcrown.yaml`
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// End when stdin is closed: the supervisor holds the other end
+    #[arg(long, hide = true)]
+    supervised: bool,
+}
+
+fn builtin(name: &str) -> Result<Builtin, String> {
+    Builtin::from_name(name).ok_or_else(|| "known services are `gateway`, `ingest` and `docs-api`".to_owned())
+}
+
+/// Time that the parts of a process get after their sockets were closed, when the catalog says nothing.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> {
+    let layout = cx.layout();
+    let model = cx.model()?;
+    let format = if cx.progress && !args.supervised {
+        LogFormat::Pretty { color: cx.color }
+    } else {
+        LogFormat::Json
+    };
+    logging::init(LogConfig {
+        format,
+        level: model.project.logs.level,
+        service: args.service.name(),
+    });
+
+    let drain = model
+        .catalog
+        .services
+        .get(&args.service.id())
+        .map_or(DRAIN_MAX, |service| service.drain.duration());
+    let tree = Tree::new();
+    let deps = Deps {
+        tree: tree.clone(),
+        clock: SystemClock::shared(),
+        metrics: Metrics::new(),
+        readiness: Readiness::new(),
+    };
+    let config = ServiceConfig {
+        store_url: cx
+            .env
+            .store_url
+            .clone()
+            .unwrap_or_else(|| model.project.store.url.clone()),
+        access: model.project.logs.access,
+        layout,
+    };
+    let started = match args.service {
+        Builtin::Gateway => {
+            gateway::run(
+                config,
+                gateway::Options {
+                    listen: args.listen,
+                    drain,
+                },
+                deps,
+            )
+            .await
+        }
+        Builtin::Ingest => ingest::run(config, deps).await,
+        Builtin::DocsApi => docs::run(config, deps).await,
+    };
+    if let Err(error) = started {
+        // What did start must end before the message, or its own last words come after it.
+        let _ = tree.drain(Duration::from_secs(1)).await;
+        return Err(start_fault(error).into());
+    }
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+        "serving"
+    );
+
+    let gone = async {
+        if args.supervised {
+            tree::parent_gone().await
+        } else {
+            std::future::pending().await
+        }
+    };
+    tokio::select! {
+        signal = tree::terminated() => {
+            signal.map_err(|error| Fault::world("RC-SRV-006", "signals cannot be received").because(error))?;
+            tracing::info!("asked to stop");
+        }
+        () = gone => tracing::warn!("the supervisor is gone, stopping"),
+    }
+    match tree.drain(drain).await {
+        Ok(()) => {
+            tracing::info!("stopped");
+            Ok(Outcome::Done)
+        }
+        Err(tasks) => {
+            tracing::error!(tasks = tasks.join(", "), "some work did not end in time");
+            Ok(Outcome::No)
+        }
+    }
+}
+
+fn start_fault(error: StartError) -> Fault {
+    let (code, hint) = (error.code, error.hint.clone());
+    let mut fault = Fault::world(code, error.message.clone());
+    if let Some(hint) = hint {
+        fault = fault.hint(hint);
+    }
+    match error.source {
+        Some(source) => fault.because(source),
+        None => fault,
+    }
+}
