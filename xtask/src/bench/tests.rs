@@ -1,6 +1,7 @@
-use super::documents::{cut, without_marks};
+use super::documents::{self, cut, without_marks};
 use super::memory::pss_kib;
 use super::{Figure, Machine, Results, Unit, kernel_series, machine, median, page};
+use crate::cx::Cx;
 
 #[test]
 fn the_median_is_the_middle() {
@@ -30,6 +31,24 @@ fn texts_are_cut_at_empty_lines_and_short_rests_stay() {
     assert!(pieces.iter().all(|piece| (500..3_200).contains(&piece.len())));
     assert!(cut("too short").is_empty());
     assert!(cut("").is_empty());
+}
+
+#[test]
+fn slow_the_packages_give_enough_documents_of_about_two_kilobytes() {
+    let cx = Cx::from_environment().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("documents.ndjson");
+    documents::write(&cx, &file).unwrap();
+    let text = fs_err::read_to_string(file).unwrap();
+    let lengths: Vec<usize> = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|document| document["text"].as_str().unwrap().len())
+        .collect();
+    assert_eq!(lengths.len(), documents::COUNT);
+    let mean = lengths.iter().sum::<usize>() / lengths.len();
+    assert!((1_600..2_400).contains(&mean), "{mean}");
+    assert_eq!(text.matches(documents::MARKER).count(), 1);
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Fault> {
 
 /// Files that others wrote or that record what a program printed.
 fn is_foreign(file: &Source) -> bool {
-    file.has_extension(&["snap", "patch", "diff"])
+    file.has_extension(&["snap", "patch", "diff", "txt"])
         || file.below("fixtures")
         || file.path.contains("/fixtures/")
         || file.path.contains("/proptest-regressions/")
