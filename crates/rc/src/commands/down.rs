@@ -1,0 +1,123 @@
+//! `rc down`: end the platform.
+
+use std::time::Duration;
+
+use rc_model::Layout;
+use rc_model::clock::monotonic_ns;
+use rc_runtime::lock::Owner;
+use rc_runtime::procfs;
+use serde::Serialize;
+
+use super::up::client::{self, Found};
+use super::up::wire::PlatformState;
+use crate::commands::Outcome;
+use crate::cx::Cx;
+use crate::fault::Fault;
+
+/// How often the end is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(15);
+/// The supervisor bounds its own end by the longest chain of drains; this is for one that hangs.
+const END_MAX: Duration = Duration::from_secs(300);
+
+/// Stop the platform of this project and wait until everything has ended
+///
+/// Services finish the work they have begun, in an order in which nothing loses what it depends on. When
+/// nothing runs, it says so and succeeds.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Do not let services finish their work
+    #[arg(long)]
+    now: bool,
+}
+
+/// What `--output json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Always `stopped`.
+    state: PlatformState,
+    /// What ran.
+    stopped: Vec<String>,
+    took_ms: u64,
+}
+
+pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> {
+    let layout = cx.layout();
+    let began = monotonic_ns();
+    let stopped: Vec<String> = match client::find(&layout).await? {
+        Found::Nothing => {
+            if !cx.json() {
+                cx.say(format!("nothing runs in {}", cx.project_dir().display()));
+            }
+            return Ok(finish(cx, Vec::new(), began));
+        }
+        Found::Running(status) => {
+            client::ask_down(&layout, args.now)
+                .await
+                .map_err(|error| silent().because(error))?;
+            status
+                .services
+                .iter()
+                .map(|service| service.service.to_string())
+                .collect()
+        }
+        // It has no ear yet, or no more: a signal says the same.
+        Found::Silent { owner, error } => {
+            signal(owner.as_ref()).ok_or_else(|| silent().because(error))?;
+            Vec::new()
+        }
+    };
+    if !cx.json() && !stopped.is_empty() {
+        cx.note(format!("stopping {}", stopped.join(", ")));
+    }
+    ended(&layout).await?;
+    Ok(finish(cx, stopped, began))
+}
+
+fn finish(cx: &Cx, stopped: Vec<String>, began: u64) -> Outcome {
+    let took = Duration::from_nanos(monotonic_ns().saturating_sub(began));
+    let report = Report {
+        state: PlatformState::Stopped,
+        stopped,
+        took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+    };
+    if cx.json() {
+        cx.print_json(&report);
+    } else if !report.stopped.is_empty() {
+        cx.say(format!(
+            "{} stopped in {:.2} s, nothing is left running",
+            report.stopped.join(", "),
+            took.as_secs_f64()
+        ));
+    }
+    Outcome::Done
+}
+
+fn signal(owner: Option<&Owner>) -> Option<()> {
+    let process = procfs::process(owner?.pid)?;
+    procfs::signal(&process, rustix::process::Signal::TERM);
+    Some(())
+}
+
+/// Waits until nobody holds the lock: the supervisor gives it up last.
+async fn ended(layout: &Layout) -> Result<(), Fault> {
+    let waiting = async {
+        while client::held(layout)?.is_some() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(END_MAX, waiting)
+        .await
+        .unwrap_or_else(|_elapsed| {
+            Err(Fault::world(
+                "RC-UP-006",
+                format!("the platform did not end within {} s", END_MAX.as_secs()),
+            )
+            .hint("`rc down --now` does not wait for unfinished work; `rc status` shows what still runs"))
+        })
+}
+
+fn silent() -> Fault {
+    Fault::world("RC-UP-006", "the supervisor does not answer")
+        .hint("`rc status` says who it is; try again in a moment")
+}

@@ -1,0 +1,122 @@
+//! The control socket of a running supervisor, and the facts that it answers from.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::State as Extract;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use rc_model::{Clock, ServiceId, TierId, Timestamp};
+use rc_runtime::{Handle, ServiceStatus, State, procfs};
+use tokio_util::sync::CancellationToken;
+
+use super::wire::{ConfigStatus, DownRequest, PlatformState, PlatformStatus, ServiceLine};
+
+/// Shared by the socket and the task that runs the platform.
+#[derive(Clone)]
+pub(super) struct Control {
+    pub(super) handle: Handle,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) project: PathBuf,
+    pub(super) since: Timestamp,
+    pub(super) detached: bool,
+    /// Cancelled to end the platform.
+    pub(super) stop: CancellationToken,
+    pub(super) facts: Arc<Mutex<Facts>>,
+}
+
+/// What changes while the platform runs. Written by the task that runs it.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    pub(super) url: Option<String>,
+    pub(super) tiers: BTreeMap<ServiceId, TierId>,
+    pub(super) config: ConfigStatus,
+    /// Whether all services were ready at some time.
+    pub(super) was_ready: bool,
+}
+
+impl Control {
+    /// The routes of the socket.
+    pub(super) fn router(self) -> Router {
+        Router::new()
+            .route(
+                "/v1/status",
+                get(|Extract(control): Extract<Self>| async move { Json(control.status()) }),
+            )
+            .route("/v1/down", post(down))
+            .with_state(self)
+    }
+
+    /// Changes the facts.
+    pub(super) fn set(&self, change: impl FnOnce(&mut Facts)) {
+        change(&mut self.facts.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Everything at this moment.
+    pub(super) fn status(&self) -> PlatformStatus {
+        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let board = self.handle.board();
+        let now = self.clock.now();
+        let line = |(id, status): (&ServiceId, &ServiceStatus)| ServiceLine {
+            service: id.clone(),
+            state: status.state,
+            tier: facts.tiers.get(id).cloned(),
+            pid: status.pid,
+            restarts: status.restarts,
+            since: status.since,
+            uptime_s: status.started.map(|started| now.since(started).as_secs()),
+            ready_after_ms: status.ready_after_ms,
+            address: status.address.clone(),
+            memory_bytes: status.pid.map(procfs::tree_memory),
+            reason: status.reason.clone(),
+            last_exit: status.last_exit.clone(),
+            last_lines: status.last_lines.clone(),
+        };
+        let services: Vec<ServiceLine> = board.services.iter().map(line).collect();
+        let own = procfs::memory(std::process::id());
+        PlatformStatus {
+            state: self.total(&services, facts.was_ready),
+            project: self.project.clone(),
+            pid: Some(std::process::id()),
+            since: Some(self.since),
+            detached: self.detached,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            url: facts.url,
+            memory_bytes: own
+                + services
+                    .iter()
+                    .filter_map(|service| service.memory_bytes)
+                    .sum::<u64>(),
+            config: facts.config,
+            services,
+        }
+    }
+
+    fn total(&self, services: &[ServiceLine], was_ready: bool) -> PlatformState {
+        if self.stop.is_cancelled() {
+            return PlatformState::Stopping;
+        }
+        let mut states = services.iter().map(|service| service.state);
+        let broken = |state| matches!(state, State::CrashLooped | State::Unready | State::BackingOff);
+        if states.clone().all(|state| state == State::Ready) && (was_ready || !services.is_empty()) {
+            PlatformState::Ready
+        } else if was_ready || states.any(broken) {
+            PlatformState::Degraded
+        } else {
+            PlatformState::Starting
+        }
+    }
+}
+
+async fn down(
+    Extract(control): Extract<Control>,
+    Json(request): Json<DownRequest>,
+) -> Json<serde_json::Value> {
+    tracing::info!(now = request.now, "asked to end over the control socket");
+    control.stop.cancel();
+    if request.now {
+        control.handle.stop_now();
+    }
+    Json(serde_json::json!({ "state": PlatformState::Stopping }))
+}
