@@ -187,7 +187,18 @@ pub const STO: &[Code] = &[
 ];
 
 /// The supervisor.
-pub const UP: &[Code] = &[];
+pub const UP: &[Code] = &[
+    code("RC-UP-001", "the platform already runs"),
+    code("RC-UP-002", "an address is taken"),
+    code("RC-UP-003", "the state folder cannot be used"),
+    code("RC-UP-004", "a service does not stay up"),
+    code("RC-UP-005", "the platform was not ready in time"),
+    code("RC-UP-006", "the supervisor does not answer"),
+    code("RC-UP-007", "the supervisor cannot start"),
+    code("RC-UP-008", "no log of that service"),
+    code("RC-UP-009", "the supervisor ended while it started"),
+    code("RC-UP-010", "a process cannot be ended"),
+];
 
 /// All areas in alphabetical order.
 pub const AREAS: [&[Code]; 9] = [CFG, CLI, DOC, EVT, GW, ING, SRV, STO, UP];

@@ -151,6 +151,16 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     "RC-STO-012"
     "RC-STO-013"
     "RC-STO-014"
+    "RC-UP-001"
+    "RC-UP-002"
+    "RC-UP-003"
+    "RC-UP-004"
+    "RC-UP-005"
+    "RC-UP-006"
+    "RC-UP-007"
+    "RC-UP-008"
+    "RC-UP-009"
+    "RC-UP-010"
 };
 
 /// The page of the code `code`, written as in the table.
