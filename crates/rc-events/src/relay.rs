@@ -146,6 +146,17 @@ impl std::fmt::Debug for Relay {
     }
 }
 
+/// What one step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It published this many events; there may be more.
+    Moved(usize),
+    /// The source had nothing.
+    Idle,
+    /// The bus was elsewhere; the next step starts from there.
+    Fenced,
+}
+
 /// Where a running relay is. Owned by the task that runs it.
 struct Place {
     /// The cursor that the bus has.
@@ -223,7 +234,7 @@ impl Relay {
         let mut cleaned = tokio::time::Instant::now();
         let mut measured: Option<tokio::time::Instant> = None;
         loop {
-            let moved = self.step(&mut place).await?;
+            let step = self.step(&mut place).await?;
             if *failures > 0 {
                 *failures = 0;
                 self.status.send_modify(|status| {
@@ -231,7 +242,7 @@ impl Relay {
                     status.failures = 0;
                 });
             }
-            let settled = moved == 0 && idle == IDLE_MIN;
+            let settled = step == Step::Idle && idle == IDLE_MIN;
             if settled || measured.is_none_or(|at| at.elapsed() >= MEASURE_PAUSE) {
                 let backlog = self.source.backlog(&place.scanned).await?;
                 self.status
@@ -248,11 +259,14 @@ impl Relay {
                 }
                 lead_checked = tokio::time::Instant::now();
             }
-            if moved > 0 {
-                idle = IDLE_MIN;
-            } else {
-                self.source.wait(idle).await;
-                idle = (idle * 2).min(IDLE_MAX);
+            match step {
+                Step::Moved(_) => idle = IDLE_MIN,
+                Step::Idle => {
+                    self.source.wait(idle).await;
+                    idle = (idle * 2).min(IDLE_MAX);
+                }
+                // There is work, but two relays at once must not fight hot.
+                Step::Fenced => tokio::time::sleep(IDLE_MIN).await,
             }
         }
     }
@@ -272,12 +286,12 @@ impl Relay {
         })
     }
 
-    /// Moves one batch; returns its size.
-    async fn step(&self, place: &mut Place) -> Result<usize, Error> {
+    /// Moves one batch.
+    async fn step(&self, place: &mut Place) -> Result<Step, Error> {
         let fetched = self.source.fetch(&place.scanned, self.options.batch).await?;
         if fetched.records.is_empty() {
             place.scanned = fetched.cursor;
-            return Ok(0);
+            return Ok(Step::Idle);
         }
         let count = fetched.records.len();
         let publish = Publish {
@@ -295,7 +309,7 @@ impl Relay {
                     status.tail = tail;
                     status.cursor = place.published.clone();
                 });
-                Ok(count)
+                Ok(Step::Moved(count))
             }
             Err(Error::Fenced(fenced)) => {
                 // A lost answer of our own, or another relay: in both cases the bus is right.
@@ -306,7 +320,7 @@ impl Relay {
                 );
                 place.published = fenced.actual.clone();
                 place.scanned = fenced.actual;
-                Ok(0)
+                Ok(Step::Fenced)
             }
             Err(error) => Err(error),
         }

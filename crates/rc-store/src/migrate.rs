@@ -105,7 +105,7 @@ impl Migrations {
     }
 
     /// The steps to take back, newest first, to come to `target`.
-    fn to_take_back(&self, applied: &[Applied], target: u32) -> Result<Vec<&'static Migration>, Error> {
+    fn taken_back(&self, applied: &[Applied], target: u32) -> Result<Vec<&'static Migration>, Error> {
         let pending = self.pending(applied)?;
         let current = self.list.len() - pending.len();
         let target = target as usize;

@@ -8,7 +8,6 @@
 #![expect(
     clippy::panic,
     clippy::expect_used,
-    clippy::unwrap_used,
     reason = "a scratch world that cannot be made is a failed test"
 )]
 

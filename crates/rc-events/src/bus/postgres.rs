@@ -391,7 +391,7 @@ impl Bus for PostgresBus {
 pub(crate) fn event_of(row: &Row, at: usize) -> Result<NewEvent, rc_store::Error> {
     let tenant: &str = row.try_get(at)?;
     let tenant =
-        TenantId::new(tenant).map_err(|_| Error::damaged(format!("`{tenant}` is not a tenant's name")))?;
+        TenantId::new(tenant).map_err(|error| Error::damaged(format!("tenant `{tenant}`: {error}")))?;
     let fingerprint: &[u8] = row.try_get(at + 5)?;
     let trace: Option<&str> = row.try_get(at + 9)?;
     let payload: &[u8] = row.try_get(at + 10)?;
@@ -403,10 +403,10 @@ pub(crate) fn event_of(row: &Row, at: usize) -> Result<NewEvent, rc_store::Error
         id: row.try_get(at + 4)?,
         fingerprint: fingerprint
             .try_into()
-            .map_err(|_| Error::damaged("a fingerprint does not have 16 bytes"))?,
+            .map_err(|error| Error::damaged(format!("a fingerprint does not have 16 bytes: {error}")))?,
         event_type: Cow::Owned(row.try_get(at + 6)?),
         schema: u16::try_from(row.try_get::<_, i32>(at + 7)?)
-            .map_err(|_| Error::damaged("a schema number is out of range"))?,
+            .map_err(|error| Error::damaged(format!("a schema number: {error}")))?,
         time: Timestamp::from_unix_ms(row.try_get(at + 8)?),
         trace: trace.and_then(|text| TraceContext::parse(text.as_bytes())),
         payload: Bytes::copy_from_slice(payload),

@@ -409,16 +409,14 @@ fn retain(conn: &Connection, retention: &Retention, now: Timestamp) -> Result<Re
 
 /// Reads an event's columns, `tenant` to `payload`, from column `at` on.
 pub(crate) fn event_of(row: &Row<'_>, at: usize) -> rusqlite::Result<NewEvent> {
-    let broken = |column: usize, kind: Type| {
-        rusqlite::Error::InvalidColumnType(column, "an event's column".to_owned(), kind)
-    };
     let text = |column: usize| -> rusqlite::Result<&str> { Ok(row.get_ref(column)?.as_str()?) };
-    let tenant = TenantId::new(text(at)?).map_err(|_| broken(at, Type::Text))?;
+    let tenant = TenantId::new(text(at)?)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(at, Type::Text, Box::new(error)))?;
     let bytes16 = |column: usize| -> rusqlite::Result<[u8; 16]> {
         row.get_ref(column)?
             .as_blob()?
             .try_into()
-            .map_err(|_| broken(column, Type::Blob))
+            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, Box::new(error)))
     };
     Ok(NewEvent {
         tenant,

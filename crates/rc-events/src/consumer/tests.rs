@@ -156,7 +156,7 @@ impl Projection for Effects {
             let left = self.fail.load(Ordering::Relaxed);
             if left > 0 {
                 self.fail.store(left - 1, Ordering::Relaxed);
-                if left % 2 == 0 {
+                if left.is_multiple_of(2) {
                     self.apply_once(from, events, upto).await?;
                 }
                 return Err(rc_store::Error::new(

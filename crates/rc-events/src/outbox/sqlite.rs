@@ -166,9 +166,8 @@ impl Source for SqliteSource {
                 idle.min(WAIT_MAX)
             };
             // A closed channel means a closed store: the next fetch says so, after a pause.
-            match tokio::time::timeout(longest, committed.changed()).await {
-                Ok(Err(_)) => tokio::time::sleep(WAIT_MAX).await,
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(_)) = tokio::time::timeout(longest, committed.changed()).await {
+                tokio::time::sleep(WAIT_MAX).await;
             }
         })
     }
@@ -225,6 +224,6 @@ fn position(cursor: &Cursor) -> Result<i64, Error> {
         "" => Ok(0),
         text => text
             .parse()
-            .map_err(|_| Error::damaged(format!("`{cursor}` is not a position in a SQLite outbox"))),
+            .map_err(|error| Error::damaged(format!("position `{cursor}` in a SQLite outbox: {error}"))),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Applied, MigrationReport, MigrationStatus, Migrations, Step};
 use crate::postgres::SystemTx;
-use crate::{Error, Postgres};
+use crate::{Error, ErrorKind, Postgres};
 
 /// First key of our advisory locks (`RCMI`); the second is a hash of schema and component.
 const LOCK_CLASS: i32 = 0x5243_4d49;
@@ -88,7 +88,7 @@ impl Postgres {
         let mut client = self.client().await?.with_answer_time_max(STEP_TIME_MAX);
         let tx = client.system().await?;
         self.lock(&tx, migrations).await?;
-        let back = migrations.to_take_back(&applied(&tx, migrations).await?, target)?;
+        let back = migrations.taken_back(&applied(&tx, migrations).await?, target)?;
         for step in &back {
             tx.batch(step.down)
                 .await
@@ -140,7 +140,8 @@ async fn applied(tx: &SystemTx<'_>, migrations: &Migrations) -> Result<Vec<Appli
 }
 
 fn number(step: &super::Migration) -> Result<i32, Error> {
-    i32::try_from(step.number).map_err(|_| Error::bug("a migration's number is too large"))
+    i32::try_from(step.number)
+        .map_err(|error| Error::caused(ErrorKind::Bug, "a migration's number is too large", error))
 }
 
 fn tried(verb: &str, migrations: &Migrations, step: &super::Migration) -> String {

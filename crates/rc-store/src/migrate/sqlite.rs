@@ -57,7 +57,7 @@ impl Sqlite {
         let migrations = *migrations;
         let steps = self
             .write_unlimited("migrate-down", move |conn| {
-                let back = migrations.to_take_back(&applied(conn, &migrations)?, target)?;
+                let back = migrations.taken_back(&applied(conn, &migrations)?, target)?;
                 for step in &back {
                     conn.execute_batch(step.down)
                         .map_err(|error| Error::from(error).context(tried("take back", &migrations, step)))?;

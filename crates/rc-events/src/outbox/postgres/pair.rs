@@ -162,7 +162,7 @@ impl PostgresSource {
                 let xid: &str = row.try_get(0).map_err(rc_store::Error::from)?;
                 let xid: u64 = xid
                     .parse()
-                    .map_err(|_| Error::damaged(format!("`{xid}` is not a transaction number")))?;
+                    .map_err(|error| Error::damaged(format!("transaction number `{xid}`: {error}")))?;
                 highest = highest.max(xid);
             }
             ahead.cluster_checked = true;

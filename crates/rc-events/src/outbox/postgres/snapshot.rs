@@ -34,7 +34,9 @@ impl Snapshot {
                 .split(',')
                 .map(str::parse)
                 .collect::<Result<_, _>>()
-                .map_err(|_| broken())?,
+                .map_err(|error: std::num::ParseIntError| {
+                    Error::damaged(format!("snapshot `{text}`: {error}"))
+                })?,
         };
         if parts.next().is_some() || xmin > xmax {
             return Err(broken());
@@ -95,12 +97,17 @@ impl PairCursor {
                 open: None,
             });
         }
-        let broken = || Error::damaged(format!("`{cursor}` is not a place in a PostgreSQL outbox"));
-        let wire: Wire = serde_json::from_str(cursor.as_str()).map_err(|_| broken())?;
+        let wire: Wire = serde_json::from_str(cursor.as_str()).map_err(|error| {
+            Error::damaged(format!(
+                "`{cursor}` is not a place in a PostgreSQL outbox: {error}"
+            ))
+        })?;
         let open = match (wire.to, wire.after) {
             (Some(to), Some(after)) => Some((Snapshot::parse(&to)?, after)),
             (None, None) => None,
-            (Some(_), None) | (None, Some(_)) => return Err(broken()),
+            (Some(_), None) | (None, Some(_)) => {
+                return Err(Error::damaged(format!("`{cursor}` is half a place")));
+            }
         };
         Ok(Self {
             done: Snapshot::parse(&wire.done)?,

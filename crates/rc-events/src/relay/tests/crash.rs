@@ -158,3 +158,31 @@ async fn a_source_that_fails_is_retried_with_growing_pauses_and_told() {
     assert!(failures < 10, "{failures} attempts in a third of a second");
     running.end().await;
 }
+
+#[tokio::test]
+async fn a_fenced_relay_goes_on_from_where_the_bus_is() {
+    let (outbox, world) = (Outbox::new().await, World::sqlite().await);
+    outbox
+        .append((1..=20).map(|kseq| event("acme", "a", kseq)).collect())
+        .await;
+    let relay = || {
+        Relay::new(
+            outbox.source(),
+            Arc::clone(&world.bus),
+            SystemClock::shared(),
+            small_batches(),
+        )
+    };
+    let (ours, other) = (relay(), relay());
+    let mut place = ours.resume().await.unwrap();
+    let mut other_place = other.resume().await.unwrap();
+    assert_eq!(other.step(&mut other_place).await.unwrap(), Step::Moved(7));
+    assert_eq!(ours.step(&mut place).await.unwrap(), Step::Fenced);
+    assert_eq!(ours.step(&mut place).await.unwrap(), Step::Moved(7));
+    assert_eq!(ours.step(&mut place).await.unwrap(), Step::Moved(6));
+    assert_eq!(ours.step(&mut place).await.unwrap(), Step::Idle);
+    assert_exact(
+        &read_all(&world.bus).await,
+        &HashMap::from([("a".to_owned(), 20)]),
+    );
+}
