@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cx::Cx;
 use crate::process::{self, Stop};
+use crate::suite;
 
 /// The generated page.
 pub(crate) const PAGE: &str = "docs/benchmarks.md";
@@ -34,8 +35,11 @@ pub(crate) struct Args {
     /// (many minutes)
     #[arg(long)]
     build: bool,
+    /// Measure this program instead of a release build; prints, and writes nothing
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "build")]
+    rc: Option<std::path::PathBuf>,
     /// Measure nothing; write the page from the results that are there
-    #[arg(long, conflicts_with_all = ["build", "rounds"])]
+    #[arg(long, conflicts_with_all = ["build", "rc"])]
     page_only: bool,
 }
 
@@ -121,13 +125,21 @@ fn median(values: &[f64]) -> f64 {
 }
 
 pub(crate) fn run(cx: &Cx, args: &Args) -> Result<(), Stop> {
+    if let Some(rc) = &args.rc {
+        let results = platform::measure(cx, args.rounds, &fs_err::canonicalize(rc)?)?;
+        println!("{}", page::render(&[results]));
+        return Ok(());
+    }
     if !args.page_only {
         if args.rounds < ROUNDS_MIN {
             return Err(Stop::usage(format!(
                 "a median of fewer than {ROUNDS_MIN} rounds is not published"
             )));
         }
-        save(cx, &platform::measure(cx, args.rounds)?)?;
+        save(
+            cx,
+            &platform::measure(cx, args.rounds, &suite::build_rc_release(cx)?)?,
+        )?;
         if args.build {
             save(cx, &tree::measure(cx, args.rounds)?)?;
         }

@@ -9,7 +9,6 @@ use serde_json::Value;
 use super::{Figure, Results, Unit, commit, documents, machine, memory};
 use crate::cx::Cx;
 use crate::process::{self, Stop, Stopwatch};
-use crate::suite;
 
 /// Time for the platform to settle before its memory is read.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -31,11 +30,11 @@ struct Rounds {
     loaded: Vec<f64>,
 }
 
-pub(super) fn measure(cx: &Cx, rounds: usize) -> Result<Results, Stop> {
+pub(super) fn measure(cx: &Cx, rounds: usize, program: &Path) -> Result<Results, Stop> {
     let scratch = scratch(cx)?;
     let rc = scratch.path().join("rc");
     // A copy of its own: processes are found by their program, and other projects may run on this machine.
-    fs_err::copy(suite::build_rc_release(cx)?, &rc)?;
+    fs_err::copy(program, &rc)?;
     let input = scratch.path().join("documents.ndjson");
     documents::write(cx, &input)?;
     let mut all = Rounds::default();
@@ -53,7 +52,7 @@ pub(super) fn measure(cx: &Cx, rounds: usize) -> Result<Results, Stop> {
     Ok(Results {
         subject: "platform".to_owned(),
         method: format!(
-            "Release build; medians of {rounds} rounds, each in an empty project on the embedded store. Memory is \
+            "Medians of {rounds} rounds, each in an empty project on the embedded store. Memory is \
              the proportional set size of all processes. The documents are {} pieces of about 2 KB, cut from manual \
              pages, changelogs and licences of Debian packages; `rc ingest` has ended when all are durable.",
             documents::COUNT
