@@ -103,7 +103,8 @@ fn search_parameters() -> Value {
          `\"a phrase\"`, `prefix*`, `one OR other`, `-without`. Case and accents do not count; punctuation \
          separates words."
     );
-    let filter = format!("`name:value` of an attribute, matched whole; at most {FILTERS_MAX}, all must match.");
+    let filter =
+        format!("`name:value` of an attribute, matched whole; at most {FILTERS_MAX}, all must match.");
     let time = |name: &str, description: &str| {
         json!({
             "name": name,

@@ -7,9 +7,8 @@ use time::format_description::FormatItem;
 use time::macros::format_description;
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, the only form that is sent (RFC 9110, section 5.6.7).
-const IMF_FIXDATE: &[FormatItem<'_>] = format_description!(
-    "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-);
+const IMF_FIXDATE: &[FormatItem<'_>] =
+    format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 
 /// Whether the caller's copy is current: the answer is then 304 without a body.
 pub(super) fn is_current(headers: &HeaderMap, etag: &HeaderValue, modified: Option<Timestamp>) -> bool {

@@ -81,7 +81,10 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/docs/{id}", get(document))
         .route("/search", get(search))
         .route("/-/indexed", wait)
-        .route("/openapi.json", get(|| std::future::ready(axum::Json(super::api::document()))))
+        .route(
+            "/openapi.json",
+            get(|| std::future::ready(axum::Json(super::api::document()))),
+        )
         .with_state(api)
 }
 
@@ -115,7 +118,11 @@ async fn search(
     let params = Params::parse(uri.query().unwrap_or_default()).map_err(fault::bad_parameter)?;
     let search = to_search(tenant, &params)?;
     let work = async {
-        let page = api.store.search(tenant, &search).await.map_err(ReadFault::Store)?;
+        let page = api
+            .store
+            .search(tenant, &search)
+            .await
+            .map_err(ReadFault::Store)?;
         let bytes: usize = page.hits.iter().map(|hit| hit.stored.document.text.len()).sum();
         let (tenant, search, params) = (tenant.clone(), search.clone(), params.clone());
         let render = move || search_body(scope(&tenant, &params), &search, &page);
@@ -184,8 +191,8 @@ impl Api {
     }
 }
 
-fn tenant_of(context: &RequestContext) -> Result<&TenantId, Problem> {
-    context.tenant.as_ref().ok_or_else(fault::no_tenant)
+fn tenant_of(context: &RequestContext) -> Result<&TenantId, ApiError> {
+    context.tenant.as_ref().ok_or_else(|| fault::no_tenant().into())
 }
 
 fn scope<'s>(tenant: &'s TenantId, params: &'s Params) -> Scope<'s> {
@@ -198,7 +205,7 @@ fn scope<'s>(tenant: &'s TenantId, params: &'s Params) -> Scope<'s> {
     }
 }
 
-fn to_search(tenant: &TenantId, params: &Params) -> Result<Search, Problem> {
+fn to_search(tenant: &TenantId, params: &Params) -> Result<Search, ApiError> {
     let query = Query::parse(&params.query).map_err(|error| fault::bad_query(&error))?;
     let after = match &params.cursor {
         None => None,

@@ -38,15 +38,27 @@ impl Meters {
                 delay,
                 shared,
             } = meters.clone();
-            registry.register("rc_docs_index_lag_events", "Events that are not in the read model yet", lag);
-            registry.register("rc_docs_events_applied", "Events that took effect in the read model", applied);
+            registry.register(
+                "rc_docs_index_lag_events",
+                "Events that are not in the read model yet",
+                lag,
+            );
+            registry.register(
+                "rc_docs_events_applied",
+                "Events that took effect in the read model",
+                applied,
+            );
             registry.register("rc_docs_events_duplicate", "Events that came again", duplicates);
             registry.register(
                 "rc_docs_index_delay_seconds",
                 "Time from the acceptance of a document to its being searchable",
                 delay,
             );
-            registry.register("rc_docs_reads_shared", "Reads that took the answer of an equal one", shared);
+            registry.register(
+                "rc_docs_reads_shared",
+                "Reads that took the answer of an equal one",
+                shared,
+            );
         });
         meters
     }

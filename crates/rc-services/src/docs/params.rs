@@ -32,14 +32,17 @@ impl Params {
     /// A sentence that names the parameter and says what is wrong with it.
     pub(super) fn parse(raw: &str) -> Result<Self, String> {
         if raw.len() > QUERY_STRING_BYTES_MAX {
-            return Err(format!("the query string has more than {QUERY_STRING_BYTES_MAX} bytes"));
+            return Err(format!(
+                "the query string has more than {QUERY_STRING_BYTES_MAX} bytes"
+            ));
         }
         let mut params = Self::default();
         let mut seen = Vec::new();
         for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name).ok_or("a parameter's name is not UTF-8 or holds a broken escape")?;
-            let value = decode(value).ok_or_else(|| format!("`{name}` is not UTF-8 or holds a broken escape"))?;
+            let value =
+                decode(value).ok_or_else(|| format!("`{name}` is not UTF-8 or holds a broken escape"))?;
             if name != "filter" {
                 if seen.contains(&name) {
                     return Err(format!("`{name}` is given twice"));

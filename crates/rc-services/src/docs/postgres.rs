@@ -76,7 +76,7 @@ const GET: TenantSql = TenantSql::new(
 /// of the length.
 ///
 /// Index: `search_words` for the match, `documents_row_no_key` for the join.
-const SEARCH: TenantSql = TenantSql::new(
+pub(super) const SEARCH: TenantSql = TenantSql::new(
     "WITH matched AS MATERIALIZED (
          SELECT row_no, ts_rank('{0.25, 0.25, 0.25, 1.0}', words, $3::text::tsquery, 1) AS score
          FROM search
@@ -166,7 +166,10 @@ impl DocsStore for PostgresDocs {
             }
             let limit = i64::try_from(search.limit + 1).unwrap_or(i64::MAX);
             let count_max = i64::try_from(TOTAL_EXACT_MAX + 1).unwrap_or(i64::MAX);
-            #[expect(clippy::cast_possible_truncation, reason = "the score came from a `real` and goes back as it was")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the score came from a `real` and goes back as it was"
+            )]
             let after_score = search.after.map(|place| place.score as f32);
             let mut client = self.db.client().await?;
             let tx = client.tenant(tenant).await?;
@@ -196,8 +199,10 @@ impl DocsStore for PostgresDocs {
         wanted: Vec<(String, u64)>,
     ) -> BoxFuture<'s, Result<Vec<(String, u64)>, Error>> {
         async move {
-            let (ids, versions): (Vec<String>, Vec<i64>) =
-                wanted.into_iter().map(|(id, version)| (id, sql_version(version))).unzip();
+            let (ids, versions): (Vec<String>, Vec<i64>) = wanted
+                .into_iter()
+                .map(|(id, version)| (id, sql_version(version)))
+                .unzip();
             let mut client = self.db.client().await?;
             let tx = client.tenant(tenant).await?;
             let rows = tx.query(MISSING, &[&CONSUMER, &TOPIC, &ids, &versions]).await?;
@@ -248,8 +253,10 @@ async fn delete(tx: &SystemTx<'_>, deletes: &[(TenantId, String)]) -> Result<(),
     if deletes.is_empty() {
         return Ok(());
     }
-    let (tenants, ids): (Vec<&str>, Vec<&str>) =
-        deletes.iter().map(|(tenant, id)| (tenant.as_str(), id.as_str())).unzip();
+    let (tenants, ids): (Vec<&str>, Vec<&str>) = deletes
+        .iter()
+        .map(|(tenant, id)| (tenant.as_str(), id.as_str()))
+        .unzip();
     tx.execute(DELETE, &[&tenants, &ids]).await?;
     Ok(())
 }
@@ -269,9 +276,10 @@ async fn put(tx: &SystemTx<'_>, puts: &[Put]) -> Result<(), Error> {
         rows.updated_ms.push(stored.updated_at.unix_ms());
         rows.fingerprint.push(&stored.fingerprint);
         rows.title.push(title);
-        rows.attrs.push((!document.attrs.is_empty()).then(|| {
-            serde_json::to_string(&document.attrs).expect("a map of strings always serialises")
-        }));
+        rows.attrs
+            .push((!document.attrs.is_empty()).then(|| {
+                serde_json::to_string(&document.attrs).expect("a map of strings always serialises")
+            }));
         rows.text.push(&document.text);
         let words = tsvector(
             title.unwrap_or_default(),
@@ -349,22 +357,29 @@ fn stored(row: &Row) -> Result<Stored, Error> {
     let attrs: Option<&str> = row.try_get("attrs")?;
     let attrs = match attrs {
         None => BTreeMap::new(),
-        Some(json) => serde_json::from_str(json)
-            .map_err(|error| Error::caused(ErrorKind::Corrupt, "a document's attributes are not JSON", error))?,
+        Some(json) => serde_json::from_str(json).map_err(|error| {
+            Error::caused(ErrorKind::Corrupt, "a document's attributes are not JSON", error)
+        })?,
     };
     let fingerprint: &[u8] = row.try_get("fingerprint")?;
     Ok(Stored {
         version: rust_version(row.try_get("version")?),
         updated_at: Timestamp::from_unix_ms(row.try_get("updated_ms")?),
-        fingerprint: fingerprint
-            .try_into()
-            .map_err(|error| Error::caused(ErrorKind::Corrupt, "a document's fingerprint is not 16 bytes", error))?,
+        fingerprint: fingerprint.try_into().map_err(|error| {
+            Error::caused(
+                ErrorKind::Corrupt,
+                "a document's fingerprint is not 16 bytes",
+                error,
+            )
+        })?,
         document: Document {
             id: row.try_get("id")?,
             title: row.try_get("title")?,
             text: row.try_get("text")?,
             attrs,
-            time: row.try_get::<_, Option<i64>>("time_ms")?.map(Timestamp::from_unix_ms),
+            time: row
+                .try_get::<_, Option<i64>>("time_ms")?
+                .map(Timestamp::from_unix_ms),
         },
     })
 }

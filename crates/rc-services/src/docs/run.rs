@@ -1,5 +1,7 @@
 //! Starting and stopping the service.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,8 +63,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// When the store's URL is none, when the file cannot be opened, when the database needs a person
 /// (`rc migrate`), or when the socket is taken.
 pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
-    let url = StoreUrl::parse(&config.store_url)
-        .map_err(|error| StartError::new(error.code(), "the store's URL is not one").because(error))?;
+    let url = StoreUrl::parse(&config.store_url).map_err(bad_url)?;
     // Stopped after the edge: requests that are under way may wait for the projector.
     let workers = Tree::new();
     let parts = Parts {
@@ -75,11 +76,15 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
     };
     // Nothing is late before ingest has written anything.
     parts.projector_ready.set_ready();
-    match &url {
+    let store = match &url {
         StoreUrl::Sqlite => parts.embedded(&workers).await?,
         StoreUrl::Postgres(url) => parts.postgres(url, &workers).await?,
-    }
-    Ok(())
+    };
+    let socket = parts.config.layout.socket(&service(SERVICE));
+    parts.serve(store, workers.clone(), &socket).map_err(|error| {
+        workers.stop();
+        StartError::new("RC-SRV-004", format!("cannot listen at {}", socket.display())).because(error)
+    })
 }
 
 /// What `rc migrate` applies to PostgreSQL before docs-api starts: each schema with its tables.
@@ -89,6 +94,10 @@ pub fn postgres_migrations() -> [(&'static str, rc_store::Migrations); 2] {
         (SCHEMA, super::postgres::MIGRATIONS),
         (SCHEMA, rc_events::consumer::postgres::MIGRATIONS),
     ]
+}
+
+fn bad_url(error: Error) -> StartError {
+    StartError::new(error.code(), "the store's URL is not one").because(error)
 }
 
 fn service(name: &str) -> ServiceId {
@@ -105,13 +114,15 @@ struct Parts {
 }
 
 impl Parts {
-    async fn embedded(&self, workers: &Tree) -> Result<(), StartError> {
+    async fn embedded(&self, workers: &Tree) -> Result<Arc<dyn DocsStore>, StartError> {
         let file = self.config.layout.data(&service(SERVICE)).join(STORE_FILE);
-        let store = SqliteDocs::open(&file, SqliteOptions::default()).await.map_err(|error| {
-            StartError::new(error.code(), "the read model cannot be opened")
-                .hint(format!("`rc explain {}` says what to do", error.code()))
-                .because(error)
-        })?;
+        let store = SqliteDocs::open(&file, SqliteOptions::default())
+            .await
+            .map_err(|error| {
+                StartError::new(error.code(), "the read model cannot be opened")
+                    .hint(format!("`rc explain {}` says what to do", error.code()))
+                    .because(error)
+            })?;
         self.store_ready.set_ready();
         let store: Arc<dyn DocsStore> = Arc::new(store);
         let layout = &self.config.layout;
@@ -132,23 +143,22 @@ impl Parts {
         });
         self.spawn_tidy(&store, workers);
         self.spawn_probe(Arc::clone(&store), None, workers);
-        self.serve(store, workers)
+        Ok(store)
     }
 
-    async fn postgres(&self, url: &str, workers: &Tree) -> Result<(), StartError> {
-        let connect = |name, schema| {
-            Postgres::connect(url, &PostgresOptions::new(name, schema))
-                .map_err(|error| StartError::new(error.code(), "the store's URL is not one").because(error))
-        };
-        let db = connect("rc-docs-api", SCHEMA)?;
-        let bus_db = connect("rc-docs-api-bus", rc_events::bus::postgres::SCHEMA)?;
+    async fn postgres(&self, url: &str, workers: &Tree) -> Result<Arc<dyn DocsStore>, StartError> {
+        let connect = |name, schema| Postgres::connect(url, &PostgresOptions::new(name, schema));
+        let db = connect("rc-docs-api", SCHEMA).map_err(bad_url)?;
+        let bus_db = connect("rc-docs-api-bus", rc_events::bus::postgres::SCHEMA).map_err(bad_url)?;
         let mut unchecked = Some(db.clone());
         match check_migrated(&db).await {
             Ok(None) => {
                 self.store_ready.set_ready();
                 unchecked = None;
                 if matches!(db.row_security_binds().await, Ok(false)) {
-                    tracing::warn!("the database role walks through row-level security: use a role of its own");
+                    tracing::warn!(
+                        "the database role walks through row-level security: use a role of its own"
+                    );
                 }
             }
             Ok(Some(missing)) => return Err(StartError::new("RC-DOC-011", missing).hint("run `rc migrate`")),
@@ -156,7 +166,9 @@ impl Parts {
                 tracing::warn!(code = error.code(), error = ?error, "the store is not there yet");
                 self.store_ready.set_down(error.to_string());
             }
-            Err(error) => return Err(StartError::new(error.code(), "the store cannot be used").because(error)),
+            Err(error) => {
+                return Err(StartError::new(error.code(), "the store cannot be used").because(error));
+            }
         }
         let store: Arc<dyn DocsStore> = Arc::new(PostgresDocs::new(db));
         let bus: Arc<dyn Bus> = Arc::new(PostgresBus::new(bus_db, Arc::clone(&self.deps.clock)));
@@ -165,7 +177,7 @@ impl Parts {
         let stopping = workers.stopping();
         workers.spawn("docs-api/projector", projector.run(bus, wake, stopping));
         self.spawn_probe(Arc::clone(&store), unchecked, workers);
-        self.serve(store, workers)
+        Ok(store)
     }
 
     fn projector(&self, store: &Arc<dyn DocsStore>) -> Projector {
@@ -180,7 +192,7 @@ impl Parts {
         }
     }
 
-    fn serve(&self, store: Arc<dyn DocsStore>, workers: &Tree) -> Result<(), StartError> {
+    fn serve(&self, store: Arc<dyn DocsStore>, workers: Tree, socket: &Path) -> io::Result<()> {
         let flights = Flights::new(self.meters.shared.clone());
         let api = Api {
             store,
@@ -194,11 +206,8 @@ impl Parts {
             metrics: self.deps.metrics.clone(),
             access: self.config.access,
         };
-        let (edge_tree, workers) = (Tree::new(), workers.clone());
-        let socket = self.config.layout.socket(&service(SERVICE));
-        edge::serve_uds(&socket, edge, &edge_tree).map_err(|error| {
-            StartError::new("RC-SRV-004", format!("cannot listen at {}", socket.display())).because(error)
-        })?;
+        let edge_tree = Tree::new();
+        edge::serve_uds(socket, edge, &edge_tree)?;
         let stopping = self.deps.tree.stopping();
         self.deps.tree.spawn("docs-api/stop", async move {
             stopping.cancelled().await;
@@ -214,7 +223,8 @@ impl Parts {
 
     /// Tidies the index while nothing comes in. Sleeps until something was written.
     fn spawn_tidy(&self, store: &Arc<dyn DocsStore>, workers: &Tree) {
-        let (store, mut written, stopping) = (Arc::clone(store), self.progress.subscribe(), workers.stopping());
+        let (store, mut written, stopping) =
+            (Arc::clone(store), self.progress.subscribe(), workers.stopping());
         workers.spawn("docs-api/tidy", async move {
             let tidy = async {
                 while written.changed().await.is_ok() {

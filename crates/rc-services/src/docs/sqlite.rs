@@ -94,7 +94,8 @@ const CRISIS_MERGE: TenantSql =
 /// A merge that is asked for starts from two segments.
 const USER_MERGE: TenantSql =
     TenantSql::new(r#"INSERT INTO "fts_{tenant}" ("fts_{tenant}", rank) VALUES ('usermerge', 2)"#);
-const MERGE: TenantSql = TenantSql::new(r#"INSERT INTO "fts_{tenant}" ("fts_{tenant}", rank) VALUES ('merge', ?2)"#);
+const MERGE: TenantSql =
+    TenantSql::new(r#"INSERT INTO "fts_{tenant}" ("fts_{tenant}", rank) VALUES ('merge', ?2)"#);
 const INDEX: TenantSql =
     TenantSql::new(r#"INSERT INTO "fts_{tenant}" (rowid, title, body, attrs) VALUES (?2, ?3, ?4, ?5)"#);
 const UNINDEX: TenantSql = TenantSql::new(r#"DELETE FROM "fts_{tenant}" WHERE rowid = ?2"#);
@@ -152,7 +153,9 @@ impl DocsStore for SqliteDocs {
     fn get<'s>(&'s self, tenant: &'s TenantId, id: &'s str) -> BoxFuture<'s, Result<Option<Stored>, Error>> {
         let id = id.to_owned();
         self.tenants
-            .read(tenant, "docs/get", move |conn| conn.query_row(GET, &[&id], stored))
+            .read(tenant, "docs/get", move |conn| {
+                conn.query_row(GET, &[&id], stored)
+            })
             .boxed()
     }
 
@@ -283,7 +286,11 @@ fn put_all(conn: &Connection, puts: &[Put], row: &mut i64) -> Result<bool, Error
     let conn_of_tenant = TenantConn::new(conn, &puts[0].tenant);
     let indexed = ensure_index(conn, &conn_of_tenant)?;
     let mut insert = conn_of_tenant.prepare(INSERT)?;
-    let mut index = if indexed { Some(conn_of_tenant.prepare(INDEX)?) } else { None };
+    let mut index = if indexed {
+        Some(conn_of_tenant.prepare(INDEX)?)
+    } else {
+        None
+    };
     for Put { stored, .. } in puts {
         *row += 1;
         let document = &stored.document;
@@ -302,8 +309,11 @@ fn put_all(conn: &Connection, puts: &[Put], row: &mut i64) -> Result<bool, Error
         ])?;
         if let Some(index) = &mut index {
             let title = fold(document.title.as_deref().unwrap_or_default());
-            let tokens: Vec<String> =
-                document.attrs.iter().map(|(name, value)| attr_token(name, value)).collect();
+            let tokens: Vec<String> = document
+                .attrs
+                .iter()
+                .map(|(name, value)| attr_token(name, value))
+                .collect();
             index.execute(&[row, &title, &fold(&document.text), &tokens.join(" ")])?;
         }
     }
@@ -411,7 +421,11 @@ impl PartialOrd for Worst {
 
 impl Ord for Worst {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        other.0.score.total_cmp(&self.0.score).then(self.0.row.cmp(&other.0.row))
+        other
+            .0
+            .score
+            .total_cmp(&self.0.score)
+            .then(self.0.row.cmp(&other.0.row))
     }
 }
 

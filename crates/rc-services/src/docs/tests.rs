@@ -2,6 +2,7 @@ mod api;
 mod contract;
 mod cursors;
 mod isolation;
+mod service;
 mod world;
 
 use world::World;
@@ -39,6 +40,7 @@ on_both_stores!(
     contract::missing_documents_are_named_until_they_are_there,
     contract::long_documents_are_found,
     contract::syntax_of_the_engines_is_only_text,
+    contract::random_text_is_a_query_or_a_fault_of_its_own,
     isolation::a_tenant_sees_only_its_own,
     isolation::foreign_documents_change_neither_ranking_nor_latency,
     api::a_document_is_served_with_validators,

@@ -16,9 +16,13 @@ pub(crate) fn finds(query: &Query, title: &str, text: &str) -> bool {
 fn field_has(field: &[String], term: &Term) -> bool {
     let last = term.tokens.len() - 1;
     field.windows(term.tokens.len()).any(|window| {
-        window.iter().zip(&term.tokens).enumerate().all(|(index, (token, wanted))| {
-            token == wanted || (term.prefix && index == last && token.starts_with(wanted.as_str()))
-        })
+        window
+            .iter()
+            .zip(&term.tokens)
+            .enumerate()
+            .all(|(index, (token, wanted))| {
+                token == wanted || (term.prefix && index == last && token.starts_with(wanted.as_str()))
+            })
     })
 }
 

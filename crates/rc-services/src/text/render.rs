@@ -122,7 +122,10 @@ impl TenantPrefix {
     /// The prefix of `tenant`, the same for ever.
     #[must_use]
     pub fn of(tenant: &TenantId) -> Self {
-        let hash = blake3::derive_key("royalcrown 2026 docs-api lexeme prefix", tenant.as_str().as_bytes());
+        let hash = blake3::derive_key(
+            "royalcrown 2026 docs-api lexeme prefix",
+            tenant.as_str().as_bytes(),
+        );
         let mut hex = String::with_capacity(PREFIX_DIGITS + 1);
         for byte in hash.iter().take(PREFIX_DIGITS.div_ceil(2)) {
             let _ = write!(hex, "{byte:02x}");
@@ -148,12 +151,7 @@ impl TenantPrefix {
 /// Beyond the engine's limits (16,381 words, 255 occurrences of one word) a word is still found, but not
 /// as part of a phrase; beyond 1 MB of distinct words it is not found.
 #[must_use]
-pub fn tsvector(
-    title: &str,
-    text: &str,
-    attrs: &BTreeMap<String, String>,
-    prefix: &TenantPrefix,
-) -> String {
+pub fn tsvector(title: &str, text: &str, attrs: &BTreeMap<String, String>, prefix: &TenantPrefix) -> String {
     let mut out = words(title, text, prefix);
     // A lexeme without a position: it is found and counts nothing in a rank.
     for (name, value) in attrs {
@@ -196,7 +194,11 @@ impl Plain<'_> {
         if self.bytes > VECTOR_BYTES_MAX {
             return;
         }
-        let position = if self.next <= POSITION_MAX { self.next } else { POSITION_BEYOND };
+        let position = if self.next <= POSITION_MAX {
+            self.next
+        } else {
+            POSITION_BEYOND
+        };
         self.next += 1;
         self.out.push('\'');
         self.out.push_str(&self.prefix.word);

@@ -23,7 +23,11 @@ pub fn snippet(text: &str, query: &Query) -> String {
     let words = Words::of(scanned);
     let found = words.matches(query);
     let shown = words.window(&found);
-    let from = if shown.start == 0 { 0 } else { words.source[shown.start].start };
+    let from = if shown.start == 0 {
+        0
+    } else {
+        words.source[shown.start].start
+    };
     let to = if shown.end == words.source.len() {
         scanned.len()
     } else {

@@ -43,7 +43,9 @@ fn a_token_is_cut_at_its_limit() {
 fn ranges_name_the_bytes_a_token_came_from() {
     let text = "A Crème—東京!";
     let mut seen = Vec::new();
-    for_each_token(text, |token, range| seen.push((token.to_owned(), text[range].to_owned())));
+    for_each_token(text, |token, range| {
+        seen.push((token.to_owned(), text[range].to_owned()))
+    });
     let seen: Vec<(&str, &str)> = seen.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
     assert_eq!(seen, [("a", "A"), ("creme", "Crème"), ("東", "東"), ("京", "京")]);
 }
@@ -59,9 +61,18 @@ fn queries_render_to_quoted_tokens() {
     rendered("Cat dog", r#"(("cat" AND "dog"))"#);
     rendered("cat AND dog", r#"(("cat" AND "dog"))"#);
     rendered("cat OR dog bird", r#"(("cat")) OR (("dog" AND "bird"))"#);
-    rendered(r#""Big cat" -dog -"small one""#, r#"(("big cat") NOT ("dog" OR "small one"))"#);
-    rendered("inst* foo_bar* \"a b\"*", r#"(("inst" * AND "foo bar" * AND "a b" *))"#);
-    rendered("--help e-mail NEAR(a b) title:x ^y", r#"(("help" AND "e mail" AND "near a" AND "b" AND "title x" AND "y"))"#);
+    rendered(
+        r#""Big cat" -dog -"small one""#,
+        r#"(("big cat") NOT ("dog" OR "small one"))"#,
+    );
+    rendered(
+        "inst* foo_bar* \"a b\"*",
+        r#"(("inst" * AND "foo bar" * AND "a b" *))"#,
+    );
+    rendered(
+        "--help e-mail NEAR(a b) title:x ^y",
+        r#"(("help" AND "e mail" AND "near a" AND "b" AND "title x" AND "y"))"#,
+    );
     rendered("東京 or", r#"(("東 京" AND "or"))"#);
     rendered("x \"\" - * ()", r#"(("x"))"#);
 }
@@ -71,8 +82,14 @@ fn queries_render_to_prefixed_lexemes() {
     let prefix = TenantPrefix::of(&rc_model::TenantId::new("acme").unwrap());
     let query = Query::parse(r#""big cat" dog* -bird OR x"#).unwrap();
     let text = tsquery(&query, &prefix);
-    let plain = text.replace(tsquery(&Query::parse("x").unwrap(), &prefix).trim_matches(['(', ')', '\'', 'x']), "~");
-    assert_eq!(plain, "((('~big' <-> '~cat') & '~dog':*) & !('~bird')) | (('~x'))");
+    let plain = text.replace(
+        tsquery(&Query::parse("x").unwrap(), &prefix).trim_matches(['(', ')', '\'', 'x']),
+        "~",
+    );
+    assert_eq!(
+        plain,
+        "((('~big' <-> '~cat') & '~dog':*) & !('~bird')) | (('~x'))"
+    );
 }
 
 #[test]
@@ -100,7 +117,10 @@ fn a_vector_keeps_title_and_text_apart() {
     let prefix = TenantPrefix::of(&rc_model::TenantId::new("acme").unwrap());
     let vector = tsvector("Big Cat", "cat sat cat", &BTreeMap::new(), &prefix);
     let tag = vector[1..].split_once('.').unwrap().0;
-    assert_eq!(vector.replace(&format!("{tag}."), ""), "'big':1A 'cat':2A 'cat':4 'sat':5 'cat':6 ");
+    assert_eq!(
+        vector.replace(&format!("{tag}."), ""),
+        "'big':1A 'cat':2A 'cat':4 'sat':5 'cat':6 "
+    );
 }
 
 #[test]
@@ -110,7 +130,13 @@ fn a_vector_that_would_be_too_long_names_each_word_once() {
     let vector = tsvector("", &repeated, &BTreeMap::new(), &prefix);
     assert!(vector.len() < 4_000, "{}", vector.len());
     let words: String = (0..120_000).map(|at| format!("{at:x} ")).collect();
-    assert!(tsvector("", &words, &BTreeMap::new(), &prefix).matches('\'').count() / 2 < 120_000);
+    assert!(
+        tsvector("", &words, &BTreeMap::new(), &prefix)
+            .matches('\'')
+            .count()
+            / 2
+            < 120_000
+    );
 }
 
 fn snipped(text: &str, query: &str) -> String {
@@ -120,14 +146,23 @@ fn snipped(text: &str, query: &str) -> String {
 #[test]
 fn snippets_mark_matches_and_escape_the_rest() {
     assert_eq!(snipped("The Cat  sat.\n", "cat"), "The <mark>Cat</mark> sat.");
-    assert_eq!(snipped("a big\n cat, b", "\"big cat\""), "a <mark>big cat</mark>, b");
-    assert_eq!(snipped("installation done", "inst*"), "<mark>installation</mark> done");
+    assert_eq!(
+        snipped("a big\n cat, b", "\"big cat\""),
+        "a <mark>big cat</mark>, b"
+    );
+    assert_eq!(
+        snipped("installation done", "inst*"),
+        "<mark>installation</mark> done"
+    );
     assert_eq!(snipped("日本東京都", "東京"), "日本<mark>東京</mark>都");
     assert_eq!(
         snipped("<script>alert('x & \"y\"')</script>", "alert"),
         "&lt;script&gt;<mark>alert</mark>(&#39;x &amp; &quot;y&quot;&#39;)&lt;/script&gt;"
     );
-    assert_eq!(snipped("<b>x</b>", "b"), "&lt;<mark>b</mark>&gt;x&lt;/<mark>b</mark>&gt;");
+    assert_eq!(
+        snipped("<b>x</b>", "b"),
+        "&lt;<mark>b</mark>&gt;x&lt;/<mark>b</mark>&gt;"
+    );
     assert_eq!(snipped("", "x"), "");
     assert_eq!(snipped("no match here", "x"), "no match here");
 }

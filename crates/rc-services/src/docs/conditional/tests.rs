@@ -10,10 +10,27 @@ fn asked(name: header::HeaderName, value: &str) -> bool {
 
 #[test]
 fn entity_tags_are_compared_weakly_and_in_lists() {
-    for current in ["\"3-ab\"", "W/\"3-ab\"", "\"x\", \"3-ab\"", "\"a,b\",W/\"3-ab\"", "*", " \"3-ab\" ", "\"a\",,\"3-ab\""] {
+    for current in [
+        "\"3-ab\"",
+        "W/\"3-ab\"",
+        "\"x\", \"3-ab\"",
+        "\"a,b\",W/\"3-ab\"",
+        "*",
+        " \"3-ab\" ",
+        "\"a\",,\"3-ab\"",
+    ] {
         assert!(asked(header::IF_NONE_MATCH, current), "{current}");
     }
-    for other in ["\"3-a\"", "3-ab", "", "\"3-ab", "\"x\",\"y\"", "W/3-ab", "\"*\"", "\"\""] {
+    for other in [
+        "\"3-a\"",
+        "3-ab",
+        "",
+        "\"3-ab",
+        "\"x\",\"y\"",
+        "W/3-ab",
+        "\"*\"",
+        "\"\"",
+    ] {
         assert!(!asked(header::IF_NONE_MATCH, other), "{other}");
     }
 }
@@ -33,7 +50,10 @@ fn a_time_counts_where_no_tag_was_sent() {
     assert!(!asked(header::IF_MODIFIED_SINCE, "yesterday"));
     let mut headers = HeaderMap::new();
     headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("\"x\""));
-    headers.insert(header::IF_MODIFIED_SINCE, HeaderValue::from_static("Sun, 06 Nov 2044 08:49:37 GMT"));
+    headers.insert(
+        header::IF_MODIFIED_SINCE,
+        HeaderValue::from_static("Sun, 06 Nov 2044 08:49:37 GMT"),
+    );
     assert!(!is_current(&headers, &TAG, Some(Timestamp::from_unix_ms(0))));
 }
 

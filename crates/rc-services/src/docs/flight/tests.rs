@@ -55,14 +55,26 @@ async fn other_tenants_targets_and_generations_never_share() {
 async fn a_follower_takes_over_when_the_leader_goes_away() {
     let flights = Arc::new(Flights::new(Counter::default()));
     let mut leader = Box::pin(flights.run(key("acme", "/docs/a", 1), std::future::pending::<usize>()));
-    assert!(leader.as_mut().now_or_never().is_none(), "the leader is under way");
-    let mut followers = Box::pin(join_all(
-        (1..=3).map(|number| flights.run(key("acme", "/docs/a", 1), async move { number })),
-    ));
-    assert!(followers.as_mut().now_or_never().is_none(), "they wait for the leader");
+    assert!(
+        leader.as_mut().now_or_never().is_none(),
+        "the leader is under way"
+    );
+    let mut followers =
+        Box::pin(join_all((1..=3).map(|number| {
+            flights.run(key("acme", "/docs/a", 1), async move { number })
+        })));
+    assert!(
+        followers.as_mut().now_or_never().is_none(),
+        "they wait for the leader"
+    );
     drop(leader);
-    let answers = tokio::time::timeout(Duration::from_secs(5), followers).await.unwrap();
-    assert!(answers.iter().all(|answer| (1..=3).contains(answer)), "{answers:?}");
+    let answers = tokio::time::timeout(Duration::from_secs(5), followers)
+        .await
+        .unwrap();
+    assert!(
+        answers.iter().all(|answer| (1..=3).contains(answer)),
+        "{answers:?}"
+    );
     assert_eq!(flights.under_way(), 0);
 }
 
@@ -86,7 +98,12 @@ async fn a_follower_takes_over_when_the_leader_panics() {
 async fn the_table_is_bounded() {
     let flights = Flights::new(Counter::default());
     let mut pending: Vec<_> = (0..FLIGHTS_MAX)
-        .map(|number| Box::pin(flights.run(key("acme", &number.to_string(), 1), std::future::pending::<usize>())))
+        .map(|number| {
+            Box::pin(flights.run(
+                key("acme", &number.to_string(), 1),
+                std::future::pending::<usize>(),
+            ))
+        })
         .collect();
     for flight in &mut pending {
         assert!(flight.as_mut().now_or_never().is_none());

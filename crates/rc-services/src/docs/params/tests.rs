@@ -16,7 +16,10 @@ fn all_parameters_are_read() {
     assert_eq!(params.cursor.as_deref(), Some("abc"));
     assert_eq!(
         params.filters,
-        [("lang".to_owned(), "en".to_owned()), ("path".to_owned(), "a:b&".to_owned())]
+        [
+            ("lang".to_owned(), "en".to_owned()),
+            ("path".to_owned(), "a:b&".to_owned())
+        ]
     );
     assert_eq!(params.since, Timestamp::parse("2026-01-02T03:04:05Z"));
     assert_eq!(params.until, None);
@@ -37,6 +40,9 @@ fn mistakes_are_named() {
     refused("q=a&filter=lang", "`name:value`");
     refused("q=a&filter=:x", "`name:value`");
     refused("q=a&since=yesterday", "`since`");
-    refused(&format!("q=a{}", "&filter=a:b".repeat(FILTERS_MAX + 1)), "filters");
+    refused(
+        &format!("q=a{}", "&filter=a:b".repeat(FILTERS_MAX + 1)),
+        "filters",
+    );
     refused(&"x".repeat(QUERY_STRING_BYTES_MAX + 1), "query string");
 }

@@ -27,8 +27,12 @@ struct World {
 impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let bus = SqliteBus::open(&folder.path().join("bus.db"), SystemClock::shared()).await.unwrap();
-        let store = SqliteDocs::open(&folder.path().join("docs.db"), SqliteOptions::default()).await.unwrap();
+        let bus = SqliteBus::open(&folder.path().join("bus.db"), SystemClock::shared())
+            .await
+            .unwrap();
+        let store = SqliteDocs::open(&folder.path().join("docs.db"), SqliteOptions::default())
+            .await
+            .unwrap();
         Self {
             folder,
             bus: Arc::new(bus),
@@ -118,10 +122,19 @@ const SOON: Duration = Duration::from_secs(20);
 async fn events_become_documents_and_waiters_are_woken() {
     let mut world = World::new().await;
     let (tree, progress) = world.start();
-    world.publish((0..700).map(|number| put(&format!("doc{number}"), 1, "some word")).collect()).await;
+    world
+        .publish(
+            (0..700)
+                .map(|number| put(&format!("doc{number}"), 1, "some word"))
+                .collect(),
+        )
+        .await;
     let wanted = (0..700).map(|number| (format!("doc{number}"), 1)).collect();
     let store = Arc::clone(&world.store);
-    let reached = progress.wait(store.as_ref(), &acme(), wanted, SOON).await.unwrap();
+    let reached = progress
+        .wait(store.as_ref(), &acme(), wanted, SOON)
+        .await
+        .unwrap();
     assert!(reached);
     assert_eq!(world.total("word").await, 700);
     tree.drain(SOON).await.unwrap();
@@ -132,11 +145,17 @@ async fn a_projector_goes_on_where_the_last_one_stopped() {
     let mut world = World::new().await;
     let (tree, _) = world.start();
     world.publish(vec![put("a", 1, "one"), put("b", 1, "one")]).await;
-    eventually(SOON, "the first batch is searchable", async || world.total("one").await == 2).await;
+    eventually(SOON, "the first batch is searchable", async || {
+        world.total("one").await == 2
+    })
+    .await;
     tree.drain(SOON).await.unwrap();
     world.publish(vec![put("a", 2, "two"), put("c", 1, "two")]).await;
     let (tree, _) = world.start();
-    eventually(SOON, "the second batch is searchable", async || world.total("two").await == 2).await;
+    eventually(SOON, "the second batch is searchable", async || {
+        world.total("two").await == 2
+    })
+    .await;
     assert_eq!(world.total("one").await, 1);
     tree.drain(SOON).await.unwrap();
 }
@@ -162,7 +181,10 @@ async fn five_thousand_documents_are_searchable_quickly() {
     let (tree, progress) = world.start();
     let wanted = vec![(format!("doc{}", DOCUMENTS - 1), 1)];
     let store = Arc::clone(&world.store);
-    let reached = progress.wait(store.as_ref(), &acme(), wanted, LIMIT).await.unwrap();
+    let reached = progress
+        .wait(store.as_ref(), &acme(), wanted, LIMIT)
+        .await
+        .unwrap();
     let took = Duration::from_nanos(monotonic_ns() - began);
     eprintln!("{DOCUMENTS} documents of 2 KB are searchable after {took:?}");
     assert!(reached, "{took:?}");

@@ -39,7 +39,11 @@ impl Answer {
     }
 
     fn header(&self, name: header::HeaderName) -> &str {
-        self.headers.get(&name).unwrap_or_else(|| panic!("no {name}")).to_str().unwrap()
+        self.headers
+            .get(&name)
+            .unwrap_or_else(|| panic!("no {name}"))
+            .to_str()
+            .unwrap()
     }
 }
 
@@ -60,12 +64,18 @@ impl Client {
         };
         let (folder, tree) = (tempfile::tempdir().unwrap(), Tree::new());
         edge::serve_uds(&folder.path().join("docs-api.sock"), edge, &tree).unwrap();
-        Self { folder, tree, progress }
+        Self {
+            folder,
+            tree,
+            progress,
+        }
     }
 
     async fn send(&self, request: Request<Bytes>) -> Answer {
         let socket = self.folder.path().join("docs-api.sock");
-        let response = uds::call(&socket, request, Duration::from_secs(30)).await.unwrap();
+        let response = uds::call(&socket, request, Duration::from_secs(30))
+            .await
+            .unwrap();
         let (head, body) = response.into_parts();
         let mut headers = head.headers;
         headers.remove(header::DATE);
@@ -81,13 +91,21 @@ impl Client {
     }
 }
 
-fn request(method: &str, owner: &str, target: &str, headers: &[(header::HeaderName, &str)]) -> Request<Bytes> {
+fn request(
+    method: &str,
+    owner: &str,
+    target: &str,
+    headers: &[(header::HeaderName, &str)],
+) -> Request<Bytes> {
     let mut request = Request::builder()
         .method(method)
         .uri(target)
         .header("x-rc-tenant", owner)
         .header("x-request-id", "req-1")
-        .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        .header(
+            "traceparent",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        );
     for (name, value) in headers {
         request = request.header(name, *value);
     }
@@ -116,7 +134,10 @@ pub(super) async fn a_document_is_served_with_validators(world: &World) {
     );
     assert_eq!(answer.header(header::CONTENT_TYPE), "application/json");
     assert_eq!(answer.header(header::CACHE_CONTROL), "private, no-cache");
-    assert_eq!(answer.header(header::LAST_MODIFIED), "Sat, 21 Nov 2026 10:00:00 GMT");
+    assert_eq!(
+        answer.header(header::LAST_MODIFIED),
+        "Sat, 21 Nov 2026 10:00:00 GMT"
+    );
     let etag = answer.header(header::ETAG).to_owned();
 
     let head = client.send(request("HEAD", "acme", "/docs/a", &[])).await;
@@ -124,16 +145,39 @@ pub(super) async fn a_document_is_served_with_validators(world: &World) {
     assert_eq!(head.header(header::ETAG), etag);
 
     let list = format!("\"other\", W/{etag}");
-    let same = client.send(request("GET", "acme", "/docs/a", &[(header::IF_NONE_MATCH, &list)])).await;
+    let same = client
+        .send(request(
+            "GET",
+            "acme",
+            "/docs/a",
+            &[(header::IF_NONE_MATCH, &list)],
+        ))
+        .await;
     assert_eq!((same.status, same.body.len()), (StatusCode::NOT_MODIFIED, 0));
     assert_eq!(same.header(header::ETAG), etag);
     let date = "Sat, 21 Nov 2026 10:00:00 GMT";
-    let same = client.send(request("GET", "acme", "/docs/a", &[(header::IF_MODIFIED_SINCE, date)])).await;
+    let same = client
+        .send(request(
+            "GET",
+            "acme",
+            "/docs/a",
+            &[(header::IF_MODIFIED_SINCE, date)],
+        ))
+        .await;
     assert_eq!(same.status, StatusCode::NOT_MODIFIED);
 
-    world.apply(vec![put("acme", 2, document("a", "", "changed"))]).await;
+    world
+        .apply(vec![put("acme", 2, document("a", "", "changed"))])
+        .await;
     client.progress.advance();
-    let changed = client.send(request("GET", "acme", "/docs/a", &[(header::IF_NONE_MATCH, &etag)])).await;
+    let changed = client
+        .send(request(
+            "GET",
+            "acme",
+            "/docs/a",
+            &[(header::IF_NONE_MATCH, &etag)],
+        ))
+        .await;
     assert_eq!(changed.status, StatusCode::OK);
     assert_ne!(changed.header(header::ETAG), etag);
     let other = client.send(request("DELETE", "acme", "/docs/a", &[])).await;
@@ -150,9 +194,16 @@ pub(super) async fn a_missing_document_and_anothers_look_the_same(world: &World)
     assert_eq!(others.headers, missing.headers);
     assert_eq!(others.json()["code"], "RC-DOC-001");
     assert_eq!(client.get("globex", "/docs/theirs").await.status, StatusCode::OK);
-    let nobody = client.send(Request::get("/docs/theirs").body(Bytes::new()).unwrap()).await;
-    assert_eq!((nobody.status, &nobody.json()["code"]), (StatusCode::UNAUTHORIZED, &json!("RC-DOC-006")));
-    let nobody = client.send(Request::get("/search?q=secret").body(Bytes::new()).unwrap()).await;
+    let nobody = client
+        .send(Request::get("/docs/theirs").body(Bytes::new()).unwrap())
+        .await;
+    assert_eq!(
+        (nobody.status, &nobody.json()["code"]),
+        (StatusCode::UNAUTHORIZED, &json!("RC-DOC-006"))
+    );
+    let nobody = client
+        .send(Request::get("/search?q=secret").body(Bytes::new()).unwrap())
+        .await;
     assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);
 }
 
@@ -162,7 +213,10 @@ pub(super) async fn ids_are_decoded_once(world: &World) {
     world.put("acme", ids.map(|id| document(id, "", "x"))).await;
     for id in ids {
         let answer = client.get("acme", &format!("/docs/{}", escaped(id))).await;
-        assert_eq!((answer.status, &answer.json()["id"]), (StatusCode::OK, &json!(id)));
+        assert_eq!(
+            (answer.status, &answer.json()["id"]),
+            (StatusCode::OK, &json!(id))
+        );
     }
     for (target, status) in [
         ("/docs/man/ls.1", 404),
@@ -176,7 +230,11 @@ pub(super) async fn ids_are_decoded_once(world: &World) {
         let answer = client.get("acme", target).await;
         assert_eq!(answer.status, status, "{target}");
         if status != 200 {
-            assert_eq!(answer.header(header::CONTENT_TYPE), "application/problem+json", "{target}");
+            assert_eq!(
+                answer.header(header::CONTENT_TYPE),
+                "application/problem+json",
+                "{target}"
+            );
         }
     }
 }
@@ -189,7 +247,10 @@ pub(super) async fn a_search_is_served_page_by_page(world: &World) {
     assert_eq!(first.status, StatusCode::OK);
     let page = first.json();
     assert_eq!(page["hits"].as_array().unwrap().len(), 100);
-    assert_eq!((&page["total"], &page["total_is_lower_bound"]), (&json!(1_000), &json!(true)));
+    assert_eq!(
+        (&page["total"], &page["total_is_lower_bound"]),
+        (&json!(1_000), &json!(true))
+    );
     assert_eq!(page["hits"][0]["snippet"], "a <mark>cat</mark> sat");
     assert_eq!(page["hits"][0]["title"], "Cats");
     assert_eq!(page["hits"][0]["version"], 1);
@@ -200,7 +261,10 @@ pub(super) async fn a_search_is_served_page_by_page(world: &World) {
     loop {
         let page = client.get("acme", &target).await.json();
         for hit in page["hits"].as_array().unwrap() {
-            assert!(ids.insert(hit["id"].as_str().unwrap().to_owned()), "a document twice");
+            assert!(
+                ids.insert(hit["id"].as_str().unwrap().to_owned()),
+                "a document twice"
+            );
         }
         let Some(cursor) = page["next_cursor"].as_str() else {
             break;
@@ -212,14 +276,27 @@ pub(super) async fn a_search_is_served_page_by_page(world: &World) {
     let cursor = page["next_cursor"].as_str().unwrap();
     world.put("globex", [document("a", "", "cat")]).await;
     for (owner, query) in [("acme", "cats"), ("globex", "cat"), ("acme", "cat&filter=a:b")] {
-        let answer = client.get(owner, &format!("/search?q={query}&cursor={cursor}")).await;
-        assert_eq!((answer.status, &answer.json()["code"]), (StatusCode::BAD_REQUEST, &json!("RC-DOC-005")));
+        let answer = client
+            .get(owner, &format!("/search?q={query}&cursor={cursor}"))
+            .await;
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (StatusCode::BAD_REQUEST, &json!("RC-DOC-005"))
+        );
     }
     let etag = first.header(header::ETAG);
-    let again = request("GET", "acme", "/search?q=cat&limit=100", &[(header::IF_NONE_MATCH, etag)]);
+    let again = request(
+        "GET",
+        "acme",
+        "/search?q=cat&limit=100",
+        &[(header::IF_NONE_MATCH, etag)],
+    );
     assert_eq!(client.send(again).await.status, StatusCode::NOT_MODIFIED);
     let few = client.get("acme", "/search?q=zebra").await.json();
-    assert_eq!(few, json!({"hits": [], "total": 0, "total_is_lower_bound": false}));
+    assert_eq!(
+        few,
+        json!({"hits": [], "total": 0, "total_is_lower_bound": false})
+    );
 }
 
 pub(super) async fn bad_input_is_refused_with_a_reason(world: &World) {
@@ -239,13 +316,24 @@ pub(super) async fn bad_input_is_refused_with_a_reason(world: &World) {
     ] {
         let answer = client.get("acme", &format!("/search?{query}")).await;
         let problem = answer.json();
-        assert_eq!((answer.status, &problem["code"]), (StatusCode::BAD_REQUEST, &json!(code)), "{query}");
-        assert!(problem["detail"].as_str().unwrap().contains(part), "{query}: {problem}");
+        assert_eq!(
+            (answer.status, &problem["code"]),
+            (StatusCode::BAD_REQUEST, &json!(code)),
+            "{query}"
+        );
+        assert!(
+            problem["detail"].as_str().unwrap().contains(part),
+            "{query}: {problem}"
+        );
         assert_eq!(problem["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
     }
     for text in NASTY {
         let answer = client.get("acme", &format!("/search?q={}", escaped(text))).await;
-        assert!(answer.status == 200 || answer.status == 400, "{text:?}: {}", answer.status);
+        assert!(
+            answer.status == 200 || answer.status == 400,
+            "{text:?}: {}",
+            answer.status
+        );
     }
 }
 
@@ -259,7 +347,10 @@ pub(super) async fn marks_are_ours_and_the_rest_is_escaped(world: &World) {
         "&lt;script&gt;alert(&quot;<mark>cat</mark>&quot;)&lt;/script&gt; &lt;mark&gt;dog&lt;/mark&gt; &amp; \
          <mark>cat</mark>&#39;s &lt;img src=x onerror=&#39;x&#39;&gt;"
     );
-    assert_eq!(hit["title"], "<i>", "the title is data: whoever shows it escapes it");
+    assert_eq!(
+        hit["title"], "<i>",
+        "the title is data: whoever shows it escapes it"
+    );
 }
 
 pub(super) async fn a_wait_ends_when_the_documents_are_there(world: &World) {
@@ -269,10 +360,15 @@ pub(super) async fn a_wait_ends_when_the_documents_are_there(world: &World) {
         client.send(Request::post("/-/indexed").body(Bytes::from(body)).unwrap())
     };
     let answer = wait(json!([["a", 1]]), 30).await;
-    assert_eq!((answer.status, answer.json()), (StatusCode::OK, json!({"indexed": false})));
+    assert_eq!(
+        (answer.status, answer.json()),
+        (StatusCode::OK, json!({"indexed": false}))
+    );
     let applied = async {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        world.put("acme", [document("a", "", "x"), document("b", "", "x")]).await;
+        world
+            .put("acme", [document("a", "", "x"), document("b", "", "x")])
+            .await;
         client.progress.advance();
     };
     let (answer, ()) = futures_util::join!(wait(json!([["a", 1], ["b", 1]]), 20_000), applied);
@@ -281,8 +377,13 @@ pub(super) async fn a_wait_ends_when_the_documents_are_there(world: &World) {
     assert_eq!(wait(json!([["a", 2]]), 1).await.json(), json!({"indexed": false}));
     let many: Vec<Value> = (0..1_001).map(|number| json!([number.to_string(), 1])).collect();
     assert_eq!(wait(Value::from(many), 1).await.status, StatusCode::BAD_REQUEST);
-    let broken = client.send(Request::post("/-/indexed").body(Bytes::from("{")).unwrap()).await;
-    assert_eq!((broken.status, &broken.json()["code"]), (StatusCode::BAD_REQUEST, &json!("RC-DOC-010")));
+    let broken = client
+        .send(Request::post("/-/indexed").body(Bytes::from("{")).unwrap())
+        .await;
+    assert_eq!(
+        (broken.status, &broken.json()["code"]),
+        (StatusCode::BAD_REQUEST, &json!("RC-DOC-010"))
+    );
 }
 
 pub(super) async fn equal_reads_at_the_same_time_share_nothing_between_tenants(world: &World) {
@@ -291,13 +392,21 @@ pub(super) async fn equal_reads_at_the_same_time_share_nothing_between_tenants(w
     world.put("globex", [document("a", "", "globex's word")]).await;
     let reads = (0..40).map(|number| {
         let owner = if number % 2 == 0 { "acme" } else { "globex" };
-        let target = if number % 4 < 2 { "/docs/a" } else { "/search?q=word" };
+        let target = if number % 4 < 2 {
+            "/docs/a"
+        } else {
+            "/search?q=word"
+        };
         let answer = client.get(owner, target);
         async move { (owner, answer.await) }
     });
     for (owner, answer) in futures_util::future::join_all(reads).await {
         let text = String::from_utf8(answer.body.to_vec()).unwrap();
-        let (own, other) = if owner == "acme" { ("acme", "globex") } else { ("globex", "acme") };
+        let (own, other) = if owner == "acme" {
+            ("acme", "globex")
+        } else {
+            ("globex", "acme")
+        };
         assert!(text.contains(own) && !text.contains(other), "{owner}: {text}");
     }
 }

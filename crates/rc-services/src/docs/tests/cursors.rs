@@ -10,12 +10,45 @@ const PLACE: Place = Place { score: 1.25, row: 42 };
 fn a_cursor_is_for_its_own_search_and_tenant_alone() {
     let (acme, globex) = (tenant("acme"), tenant("globex"));
     let filters = [("lang".to_owned(), "en".to_owned())];
-    let scope = Scope { tenant: &acme, query: "cat", filters: &filters, since: None, until: None };
+    let scope = Scope {
+        tenant: &acme,
+        query: "cat",
+        filters: &filters,
+        since: None,
+        until: None,
+    };
     let cursor = encode(scope, PLACE);
     assert_eq!(decode(scope, &cursor), Some(PLACE));
-    assert_eq!(decode(Scope { tenant: &globex, ..scope }, &cursor), None);
-    assert_eq!(decode(Scope { query: "dog", ..scope }, &cursor), None);
-    assert_eq!(decode(Scope { filters: &[], ..scope }, &cursor), None);
+    assert_eq!(
+        decode(
+            Scope {
+                tenant: &globex,
+                ..scope
+            },
+            &cursor
+        ),
+        None
+    );
+    assert_eq!(
+        decode(
+            Scope {
+                query: "dog",
+                ..scope
+            },
+            &cursor
+        ),
+        None
+    );
+    assert_eq!(
+        decode(
+            Scope {
+                filters: &[],
+                ..scope
+            },
+            &cursor
+        ),
+        None
+    );
     let time = Some(rc_model::Timestamp::from_unix_ms(0));
     assert_eq!(decode(Scope { since: time, ..scope }, &cursor), None);
     assert_eq!(decode(Scope { until: time, ..scope }, &cursor), None);

@@ -5,7 +5,10 @@ use std::time::Duration;
 use rc_model::clock::monotonic_ns;
 
 use super::world::{Dice, World, corpus, delete, document, put, search, tenant};
+use crate::docs::postgres::SEARCH;
+use crate::docs::sqlite::{IndexFull, TENANTS_MAX};
 use crate::document::Document;
+use crate::text::{Query, TenantPrefix, tsquery};
 
 /// Documents of the other tenant.
 const FOREIGN: usize = 10_000;
@@ -15,8 +18,24 @@ const FOREIGN: usize = 10_000;
 const SLOWER_MAX: u32 = 8;
 
 pub(super) async fn a_tenant_sees_only_its_own(world: &World) {
-    world.put("acme", [document("a", "Cat", "acme has a cat"), document("same", "", "mine")]).await;
-    world.put("globex", [document("g", "Cat", "globex has a cat"), document("same", "", "theirs")]).await;
+    world
+        .put(
+            "acme",
+            [
+                document("a", "Cat", "acme has a cat"),
+                document("same", "", "mine"),
+            ],
+        )
+        .await;
+    world
+        .put(
+            "globex",
+            [
+                document("g", "Cat", "globex has a cat"),
+                document("same", "", "theirs"),
+            ],
+        )
+        .await;
     assert_eq!(world.find("acme", "cat").await, ["a"]);
     assert_eq!(world.find("globex", "cat").await, ["g"]);
     assert_eq!(world.find("initech", "cat").await, [""; 0]);
@@ -25,7 +44,12 @@ pub(super) async fn a_tenant_sees_only_its_own(world: &World) {
     let mine = world.store.get(&tenant("acme"), "same").await.unwrap().unwrap();
     assert_eq!(mine.document.text, "mine");
     // One tenant's delete and update leave the other's document of the same id alone.
-    world.apply(vec![delete("acme", 2, "same"), put("acme", 2, document("a", "", "x"))]).await;
+    world
+        .apply(vec![
+            delete("acme", 2, "same"),
+            put("acme", 2, document("a", "", "x")),
+        ])
+        .await;
     let theirs = world.store.get(&tenant("globex"), "same").await.unwrap().unwrap();
     assert_eq!((theirs.document.text.as_str(), theirs.version), ("theirs", 1));
     assert_eq!(world.find("globex", "cat").await, ["g"]);
@@ -35,11 +59,18 @@ pub(super) async fn a_tenant_sees_only_its_own(world: &World) {
 /// Ids and exact scores of some searches.
 async fn scores(world: &World) -> Vec<(String, u64)> {
     let mut scores = Vec::new();
-    for query in ["license", "patent OR work", "\"derivative works\"", "contribut* -patent"] {
+    for query in [
+        "license",
+        "patent OR work",
+        "\"derivative works\"",
+        "contribut* -patent",
+    ] {
         let page = world.page("acme", &search(query)).await;
         assert!(!page.hits.is_empty(), "{query}");
         scores.extend(
-            page.hits.iter().map(|hit| (hit.stored.document.id.clone(), hit.place.score.to_bits())),
+            page.hits
+                .iter()
+                .map(|hit| (hit.stored.document.id.clone(), hit.place.score.to_bits())),
         );
     }
     scores
@@ -58,11 +89,20 @@ async fn latency(world: &World) -> Duration {
     Duration::from_nanos(times[times.len() / 2])
 }
 
-pub(super) async fn foreign_documents_change_neither_ranking_nor_latency(world: &World) {
-    world.put("acme", corpus()).await;
-    let (scores_before, latency_before) = (scores(world).await, latency(world).await);
-    // The same words in other shares: shared statistics or lists would show.
-    let words = ["license", "patent", "work", "derivative", "works", "contributor", "the", "and", "other"];
+/// Documents of the other tenant: the same words in other shares, so that shared statistics or lists
+/// would show.
+async fn fill_foreign(world: &World) {
+    let words = [
+        "license",
+        "patent",
+        "work",
+        "derivative",
+        "works",
+        "contributor",
+        "the",
+        "and",
+        "other",
+    ];
     let mut dice = Dice::new(11);
     let foreign = (0..FOREIGN).map(|number| {
         let text: Vec<&str> = (0..30).map(|_| *dice.pick(&words)).collect();
@@ -70,10 +110,95 @@ pub(super) async fn foreign_documents_change_neither_ranking_nor_latency(world: 
         document(&format!("doc{number}"), title, &text.join(" "))
     });
     world.put("globex", foreign.collect::<Vec<Document>>()).await;
+}
+
+pub(super) async fn foreign_documents_change_neither_ranking_nor_latency(world: &World) {
+    world.put("acme", corpus()).await;
+    let (scores_before, latency_before) = (scores(world).await, latency(world).await);
+    fill_foreign(world).await;
     assert_eq!(scores(world).await, scores_before);
     let latency_after = latency(world).await;
     assert!(
         latency_after < latency_before * SLOWER_MAX,
         "a search took {latency_before:?} alone and {latency_after:?} beside another tenant"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_a_search_on_postgres_goes_by_the_index_behind_the_wall() {
+    let world = World::postgres().await;
+    world.put("acme", corpus()).await;
+    fill_foreign(&world).await;
+    let db = world.postgres.as_ref().expect("it is one");
+    let mut client = db.client().await.unwrap();
+    let tx = client.system().await.unwrap();
+    tx.batch("SELECT set_config('rc.tenant', 'acme', true), set_config('rc.scope', 'tenant', true)")
+        .await
+        .unwrap();
+    let words = tsquery(
+        &Query::parse("license").unwrap(),
+        &TenantPrefix::of(&tenant("acme")),
+    );
+    let none: Option<i64> = None;
+    let rows = tx
+        .query(
+            &format!("EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) {}", SEARCH.text()),
+            &[
+                &"acme",
+                &words,
+                &words,
+                &none,
+                &none,
+                &None::<f32>,
+                &none,
+                &11_i64,
+                &1_001_i64,
+            ],
+        )
+        .await
+        .unwrap();
+    let plan: Vec<String> = rows.iter().map(|row| row.try_get(0).unwrap()).collect();
+    let plan = plan.join("\n");
+    assert!(plan.contains("Bitmap Index Scan on search_words"), "{plan}");
+    // The index gives the tenant's own documents and nobody else's.
+    assert!(!plan.contains("Rows Removed by Filter"), "{plan}");
+    // Without a scope the wall shows nothing, whatever the statement says.
+    tx.batch("SELECT set_config('rc.tenant', '', true), set_config('rc.scope', '', true)")
+        .await
+        .unwrap();
+    let rows = tx.query("SELECT 1 FROM documents", &[]).await.unwrap();
+    assert!(rows.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tenants_beyond_the_bound_keep_their_documents_and_are_told() {
+    let world = World::sqlite().await;
+    let owners: Vec<String> = (0..=TENANTS_MAX)
+        .map(|number| format!("tenant{number}"))
+        .collect();
+    let events = owners
+        .iter()
+        .map(|owner| put(owner, 1, document("a", "", "word")));
+    world.apply(events.collect()).await;
+    let (first, last) = (&owners[0], &owners[owners.len() - 1]);
+    // Tenants of one batch come in the order of their names: the last name is the one too many.
+    let too_many = owners.iter().max().expect("there are some");
+    assert_eq!(world.find(first, "word").await, ["a"]);
+    assert_eq!(world.find(last, "word").await, ["a"]);
+    assert!(world.store.get(&tenant(too_many), "a").await.unwrap().is_some());
+    let refused = world
+        .store
+        .search(&tenant(too_many), &search("word"))
+        .await
+        .unwrap_err();
+    assert!(refused.downcast_ref::<IndexFull>().is_some());
+    // The others are not held up, and the one too many can change and delete what it has.
+    world
+        .apply(vec![
+            put(first, 2, document("a", "", "other")),
+            delete(too_many, 2, "a"),
+        ])
+        .await;
+    assert_eq!(world.find(first, "other").await, ["a"]);
+    assert_eq!(world.find(too_many, "word").await, [""; 0]);
 }

@@ -17,6 +17,8 @@ use crate::text::Query;
 /// A store and what keeps it alive.
 pub(super) struct World {
     pub(super) store: Arc<dyn DocsStore>,
+    /// The database, where it is PostgreSQL.
+    pub(super) postgres: Option<Postgres>,
     _kept: Box<dyn std::any::Any + Send + Sync>,
 }
 
@@ -28,6 +30,7 @@ impl World {
             .unwrap();
         Self {
             store: Arc::new(store),
+            postgres: None,
             _kept: Box::new(folder),
         }
     }
@@ -40,9 +43,13 @@ impl World {
         for (_, migrations) in postgres_migrations() {
             db.migrate(&migrations).await.unwrap();
         }
-        assert!(db.row_security_binds().await.unwrap(), "the second wall is tested too");
+        assert!(
+            db.row_security_binds().await.unwrap(),
+            "the second wall is tested too"
+        );
         Self {
-            store: Arc::new(PostgresDocs::new(db)),
+            store: Arc::new(PostgresDocs::new(db.clone())),
+            postgres: Some(db),
             _kept: Box::new(()),
         }
     }
@@ -55,8 +62,10 @@ impl World {
     /// As [`Self::apply`], for what may fail.
     pub(super) async fn try_apply(&self, events: Vec<NewEvent>) -> Result<Applied, Error> {
         let from = self.store.position().await?;
-        let events: Vec<Event> =
-            (from + 1..).zip(events).map(|(pos, event)| Event { pos, event }).collect();
+        let events: Vec<Event> = (from + 1..)
+            .zip(events)
+            .map(|(pos, event)| Event { pos, event })
+            .collect();
         let upto = events.last().map_or(from, |last| last.pos);
         self.store.apply(from, Arc::new(events), upto).await
     }
@@ -64,7 +73,13 @@ impl World {
     /// Puts documents in their first version.
     pub(super) async fn put(&self, owner: &str, documents: impl IntoIterator<Item = Document>) {
         for batch in documents.into_iter().collect::<Vec<_>>().chunks(1_000) {
-            self.apply(batch.iter().map(|document| put(owner, 1, document.clone())).collect()).await;
+            self.apply(
+                batch
+                    .iter()
+                    .map(|document| put(owner, 1, document.clone()))
+                    .collect(),
+            )
+            .await;
         }
     }
 
@@ -155,12 +170,27 @@ pub(super) fn search(query: &str) -> Search {
 pub(super) fn corpus() -> Vec<Document> {
     const LICENSE: &str = include_str!("../../../../../LICENSE");
     const OTHERS: [(&str, &str); 6] = [
-        ("Menschenrechte", "Alle Menschen sind frei und gleich an Würde und Rechten geboren."),
-        ("Droits de l'homme", "Tous les êtres humains naissent libres et égaux en dignité et en droits."),
-        ("世界人権宣言", "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。"),
+        (
+            "Menschenrechte",
+            "Alle Menschen sind frei und gleich an Würde und Rechten geboren.",
+        ),
+        (
+            "Droits de l'homme",
+            "Tous les êtres humains naissent libres et égaux en dignité et en droits.",
+        ),
+        (
+            "世界人権宣言",
+            "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。",
+        ),
         ("世界人权宣言", "人人生而自由，在尊严和权利上一律平等。"),
-        ("Права человека", "Все люди рождаются свободными и равными в своём достоинстве и правах."),
-        ("세계 인권 선언", "모든 인간은 태어날 때부터 자유로우며 그 존엄과 권리에 있어 동등하다."),
+        (
+            "Права человека",
+            "Все люди рождаются свободными и равными в своём достоинстве и правах.",
+        ),
+        (
+            "세계 인권 선언",
+            "모든 인간은 태어날 때부터 자유로우며 그 존엄과 권리에 있어 동등하다.",
+        ),
     ];
     let paragraphs = LICENSE
         .split("\n\n")

@@ -1,0 +1,214 @@
+//! The whole service: started, fed by a bus, without its store, stopped.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use rc_events::bus::Publish;
+use rc_events::{Bus, Cursor, PostgresBus, Record, SqliteBus};
+use rc_model::project::AccessLog;
+use rc_model::{Layout, ServiceId, SystemClock};
+use rc_serve::{Metrics, Readiness, Tree, uds};
+use rc_store::{Postgres, PostgresOptions};
+use rc_test::eventually;
+use serde_json::{Value, json};
+
+use super::world::{document, put};
+use crate::docs;
+use crate::service::{Deps, ServiceConfig, StartError};
+
+const SOON: Duration = Duration::from_secs(30);
+
+struct Service {
+    layout: Layout,
+    tree: Tree,
+}
+
+impl Service {
+    async fn start(project: &Path, store_url: &str) -> Result<Self, StartError> {
+        let layout = Layout::new(project);
+        fs_err::create_dir_all(layout.run()).unwrap();
+        let tree = Tree::new();
+        let config = ServiceConfig {
+            layout: layout.clone(),
+            store_url: store_url.to_owned(),
+            access: AccessLog::Off,
+        };
+        let deps = Deps {
+            tree: tree.clone(),
+            clock: SystemClock::shared(),
+            metrics: Metrics::new(),
+            readiness: Readiness::new(),
+        };
+        docs::run(config, deps).await?;
+        Ok(Self { layout, tree })
+    }
+
+    async fn get(&self, target: &str) -> http::Response<Bytes> {
+        let socket = self.layout.socket(&ServiceId::new("docs-api").unwrap());
+        let request = Request::get(target)
+            .header("x-rc-tenant", "acme")
+            .body(Bytes::new())
+            .unwrap();
+        uds::call(&socket, request, SOON).await.unwrap()
+    }
+
+    async fn ready(&self) -> (StatusCode, Value) {
+        let answer = self.get("/ready").await;
+        (answer.status(), serde_json::from_slice(answer.body()).unwrap())
+    }
+
+    async fn finds(&self, word: &str, total: u64) -> bool {
+        let answer = self.get(&format!("/search?q={word}")).await;
+        let body: Value = serde_json::from_slice(answer.body()).unwrap();
+        body["total"] == total
+    }
+}
+
+/// Publishes the first events of a bus.
+async fn publish(bus: &dyn Bus, ids: &[&str]) {
+    let records = (1..)
+        .zip(ids)
+        .map(|(origin_pos, id)| Record {
+            origin_pos,
+            event: put("acme", 1, document(id, "", "word")),
+        })
+        .collect();
+    let publish = Publish {
+        origin: "ingest".to_owned(),
+        expected: Cursor::default(),
+        cursor: Cursor::new("1"),
+        records,
+    };
+    bus.publish(publish).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_ready_before_there_is_a_bus_and_follows_it_later() {
+    let project = tempfile::tempdir().unwrap();
+    let service = Service::start(project.path(), "sqlite:").await.unwrap();
+    let (status, ready) = service.ready().await;
+    assert_eq!(
+        (status, ready),
+        (
+            StatusCode::OK,
+            json!({"state": "ready", "components": {"projector": "ready", "store": "ready"}})
+        )
+    );
+    assert!(service.finds("word", 0).await);
+    let bus = SqliteBus::open(&crate::ingest::bus_file(&service.layout), SystemClock::shared())
+        .await
+        .unwrap();
+    publish(&bus, &["a", "b"]).await;
+    eventually(SOON, "documents of the bus are found", async || {
+        service.finds("word", 2).await
+    })
+    .await;
+    let metrics = service.get("/metrics").await;
+    let metrics = std::str::from_utf8(metrics.body()).unwrap().to_owned();
+    assert!(metrics.contains("rc_docs_events_applied_total 2"), "{metrics}");
+    assert!(
+        metrics.contains("rc_docs_index_delay_seconds_count 2"),
+        "{metrics}"
+    );
+    assert!(metrics.contains(r#"route="/search""#), "{metrics}");
+    let description = service.get("/openapi.json").await;
+    assert_eq!(description.status(), StatusCode::OK);
+
+    // A second one on the same file is refused, and the first one stops cleanly and can come back.
+    let second = Service::start(project.path(), "sqlite:")
+        .await
+        .err()
+        .expect("the file has a writer");
+    assert_eq!(second.code, "RC-STO-009");
+    service.tree.drain(SOON).await.unwrap();
+    drop(service);
+    let mut again = None;
+    eventually(SOON, "the file is free again", async || {
+        again = Service::start(project.path(), "sqlite:").await.ok();
+        again.is_some()
+    })
+    .await;
+    let again = again.expect("it was just there");
+    assert!(
+        again.finds("word", 2).await,
+        "what was applied stays, without the bus"
+    );
+    again.tree.drain(SOON).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_a_database_without_tables_names_the_command() {
+    let project = tempfile::tempdir().unwrap();
+    let database = tokio::task::spawn_blocking(|| rc_test::Postgres::start().fresh_database())
+        .await
+        .unwrap();
+    let refused = Service::start(project.path(), &database.url)
+        .await
+        .err()
+        .expect("nothing is migrated");
+    assert_eq!(refused.code, "RC-DOC-011");
+    assert_eq!(refused.hint.as_deref(), Some("run `rc migrate`"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_a_lost_database_is_told_and_comes_back_by_itself() {
+    let project = tempfile::tempdir().unwrap();
+    let server = tokio::task::spawn_blocking(|| rc_test::Postgres::start_own(false))
+        .await
+        .unwrap();
+    let server = Arc::new(server);
+    let database = server.fresh_database();
+    let bus_schema = rc_events::bus::postgres::SCHEMA;
+    let bus_db = Postgres::connect(&database.url, &PostgresOptions::new("test-bus", bus_schema)).unwrap();
+    bus_db
+        .migrate(&rc_events::bus::postgres::MIGRATIONS)
+        .await
+        .unwrap();
+    for (schema, migrations) in docs::postgres_migrations() {
+        let db = Postgres::connect(&database.url, &PostgresOptions::new("test", schema)).unwrap();
+        db.migrate(&migrations).await.unwrap();
+    }
+    let service = Service::start(project.path(), &database.url).await.unwrap();
+    publish(&PostgresBus::new(bus_db, SystemClock::shared()), &["a"]).await;
+    eventually(SOON, "documents of the bus are found", async || {
+        service.finds("word", 1).await
+    })
+    .await;
+
+    let stopped = Arc::clone(&server);
+    tokio::task::spawn_blocking(move || stopped.stop()).await.unwrap();
+    eventually(SOON, "/ready names the store", async || {
+        let (status, ready) = service.ready().await;
+        status == StatusCode::SERVICE_UNAVAILABLE
+            && ready["components"]["store"]
+                .as_str()
+                .is_some_and(|state| state.starts_with("down"))
+    })
+    .await;
+    for target in ["/docs/a", "/search?q=word"] {
+        let answer = service.get(target).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{target}");
+        assert!(
+            answer.headers().contains_key(http::header::RETRY_AFTER),
+            "{target}"
+        );
+        let body: Value = serde_json::from_slice(answer.body()).unwrap();
+        assert_eq!(body["code"], "RC-DOC-007");
+    }
+    let started = Arc::clone(&server);
+    tokio::task::spawn_blocking(move || started.start_again())
+        .await
+        .unwrap();
+    eventually(SOON, "it is ready again", async || {
+        service.ready().await.0 == StatusCode::OK
+    })
+    .await;
+    eventually(SOON, "documents are found again", async || {
+        service.finds("word", 1).await
+    })
+    .await;
+    service.tree.drain(SOON).await.unwrap();
+}
