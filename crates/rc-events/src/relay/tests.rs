@@ -212,3 +212,35 @@ fn pauses_grow_and_stay_within_bounds() {
     }
     assert!(retry_pause(20, &error) >= RETRY_MAX / 2);
 }
+
+#[tokio::test]
+async fn events_move_at_speed() {
+    // Not a benchmark: it would catch a commit a row or a read that walks the whole log.
+    const EVENTS: u64 = 20_000;
+    let (outbox, world) = (Outbox::new().await, World::sqlite().await);
+    let per_second = |started_ns: u64| {
+        let took = Duration::from_nanos(rc_model::clock::monotonic_ns() - started_ns);
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        EVENTS as f64 / took.as_secs_f64()
+    };
+    let started_ns = rc_model::clock::monotonic_ns();
+    for start in (1..=EVENTS).step_by(500) {
+        let batch = (start..start + 500).map(|kseq| {
+            let mut event = event("acme", "a", kseq);
+            event.payload = bytes::Bytes::from(vec![b'7'; 600]);
+            event
+        });
+        outbox.append(batch.collect()).await;
+    }
+    println!("append {:.0}/s", per_second(started_ns));
+
+    let started_ns = rc_model::clock::monotonic_ns();
+    let mut running = run(outbox.source(), &world.bus, RelayOptions::default());
+    running.until(|status| status.published == EVENTS).await;
+    println!("relay {:.0}/s", per_second(started_ns));
+    running.end().await;
+
+    let started_ns = rc_model::clock::monotonic_ns();
+    assert_eq!(read_all(&world.bus).await.len(), 20_000);
+    println!("read {:.0}/s", per_second(started_ns));
+}
