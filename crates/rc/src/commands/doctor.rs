@@ -69,6 +69,12 @@ impl Check {
     }
 }
 
+impl Check {
+    pub(super) fn is_not_fail(&self) -> bool {
+        self.verdict != Verdict::Fail
+    }
+}
+
 /// What `--output json` prints.
 #[derive(Debug, Serialize)]
 struct Report<'a> {

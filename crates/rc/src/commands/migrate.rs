@@ -72,6 +72,18 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
     })
 }
 
+/// How many steps the database at `url` lacks.
+///
+/// # Errors
+/// As `rc migrate --check`.
+pub(super) async fn missing(url: &str) -> Result<usize, Fault> {
+    let mut missing = 0;
+    for (schema, migrations) in all() {
+        missing += one(url, schema, &migrations, true).await?.steps.len();
+    }
+    Ok(missing)
+}
+
 /// Every schema with its tables, each once.
 fn all() -> Vec<(&'static str, Migrations)> {
     let mut list: Vec<(&'static str, Migrations)> = Vec::new();

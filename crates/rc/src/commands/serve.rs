@@ -38,6 +38,9 @@ fn builtin(name: &str) -> Result<Builtin, String> {
 /// Time that the parts of a process get after their sockets were closed, when the catalog says nothing.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
+/// On top of the drain, before a service whose supervisor is gone is killed.
+const LAST_RESORT_GRACE: Duration = Duration::from_secs(1);
+
 pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> {
     let layout = cx.layout();
     let model = cx.model()?;
@@ -57,6 +60,12 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         .services
         .get(&args.service.id())
         .map_or(DRAIN_MAX, |service| service.drain.duration());
+    if args.supervised {
+        // Should draining hang after the supervisor is gone, the service must not stay as an orphan.
+        rc_runtime::deadman::last_resort(drain + LAST_RESORT_GRACE).map_err(|error| {
+            Fault::world("RC-SRV-007", "the watch on the supervisor did not start").because(error)
+        })?;
+    }
     let tree = Tree::new();
     let deps = Deps {
         tree: tree.clone(),

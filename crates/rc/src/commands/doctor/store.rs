@@ -7,6 +7,7 @@ use rc_model::workspace::Model;
 use rc_store::{Postgres, PostgresOptions, StoreUrl};
 
 use super::Check;
+use crate::commands::migrate;
 use crate::commands::status::mebibytes;
 use crate::cx::Cx;
 
@@ -79,7 +80,7 @@ async fn postgres(url: &str) -> Vec<Check> {
         store.ping().await?;
         store.row_security_binds().await
     });
-    let checks = match asked.await {
+    let mut checks = match asked.await {
         Err(_elapsed) => vec![Check::fail(
             "server",
             format!("no answer within {} s", CONNECT_MAX.as_secs() * 2),
@@ -100,7 +101,24 @@ async fn postgres(url: &str) -> Vec<Check> {
         ],
     };
     store.close();
+    if checks.iter().all(Check::is_not_fail) {
+        checks.push(migrations(url).await);
+    }
     checks
+}
+
+async fn migrations(url: &str) -> Check {
+    const NAME: &str = "migrations";
+    match tokio::time::timeout(CONNECT_MAX * 2, migrate::missing(url)).await {
+        Ok(Ok(0)) => Check::ok(NAME, "the schema is what this binary needs"),
+        Ok(Ok(missing)) => Check::fail(
+            NAME,
+            format!("{missing} steps are missing"),
+            "`rc migrate` applies them",
+        ),
+        Ok(Err(fault)) => Check::fail(NAME, told(&fault), "`rc migrate --check` says more"),
+        Err(_elapsed) => Check::fail(NAME, "no answer in time", "`rc migrate --check` says more"),
+    }
 }
 
 /// The error with its causes.

@@ -23,6 +23,9 @@ const READY_USERS_MAX: Duration = Duration::from_secs(600);
 /// Where the gateway listens when nobody says otherwise.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
+/// Tried in turn when the default is taken.
+const NEARBY_PORTS: std::ops::Range<u16> = 8081..8100;
+
 /// What is to run.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -135,9 +138,7 @@ impl Ground {
             None => match hold(DEFAULT_LISTEN, held) {
                 Ok(address) => address,
                 Err(_) => {
-                    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-                    let address =
-                        hold(free, held).map_err(|error| taken("a free port", free, &error, NO_PORT_HINT))?;
+                    let address = nearby(held)?;
                     let holder = holder(DEFAULT_LISTEN);
                     notes.push(format!(
                         "{DEFAULT_LISTEN} is taken{holder}; the gateway listens on {address}"
@@ -292,6 +293,18 @@ fn port_of(
     };
     ports.services.insert(id.clone(), port);
     Ok(port)
+}
+
+/// A free address close to the default, which is easier to remember than just any.
+fn nearby(held: &mut Vec<TcpListener>) -> Result<SocketAddr, Fault> {
+    let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match NEARBY_PORTS
+        .map(local)
+        .find_map(|address| hold(address, held).ok())
+    {
+        Some(address) => Ok(address),
+        None => hold(local(0), held).map_err(|error| taken("a free port", local(0), &error, NO_PORT_HINT)),
+    }
 }
 
 /// Holds `address` for a moment and gives it with its port.
