@@ -6,8 +6,8 @@
 
 mod yaml;
 
-use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::JsonSchema;
+use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
 pub use yaml::to_yaml;
@@ -18,10 +18,13 @@ pub const OPENAPI: &str = "3.1.0";
 /// Where schemas live in a description.
 const SCHEMAS: &str = "/components/schemas";
 
-/// Every description: its path in the repository and its text.
+/// Every description: its file in `apis/` and its text.
 #[must_use]
 pub fn all() -> Vec<(&'static str, String)> {
-    vec![("apis/ingest.yaml", to_yaml(&crate::ingest::api::document()))]
+    vec![
+        ("docs-api.yaml", to_yaml(&crate::docs::api::document())),
+        ("ingest.yaml", to_yaml(&crate::ingest::api::document())),
+    ]
 }
 
 /// A description that is being assembled.
@@ -33,7 +36,9 @@ pub struct Spec {
 
 impl std::fmt::Debug for Spec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Spec").field("info", &self.info).finish_non_exhaustive()
+        f.debug_struct("Spec")
+            .field("info", &self.info)
+            .finish_non_exhaustive()
     }
 }
 
@@ -103,6 +108,7 @@ impl Spec {
     pub fn finish(mut self) -> Value {
         let mut schemas = self.generator.take_definitions(true);
         schemas.sort_keys();
+        schemas.values_mut().for_each(without_null);
         json!({
             "openapi": OPENAPI,
             "info": self.info,
@@ -120,6 +126,32 @@ impl Spec {
                 "schemas": schemas,
             },
         })
+    }
+}
+
+/// On our wire an absent member is left out and never null; schemars describes an `Option` as either.
+fn without_null(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            if let Some(Value::Array(types)) = members.get_mut("type") {
+                types.retain(|kind| kind != "null");
+                if let [only] = &mut types[..] {
+                    let only = only.take();
+                    members.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(Value::Array(kinds)) = members.get_mut("anyOf") {
+                kinds.retain(|kind| kind.get("type").is_none_or(|kind| kind != "null"));
+                if let [Value::Object(only)] = &mut kinds[..] {
+                    let only = std::mem::take(only);
+                    members.shift_remove("anyOf");
+                    members.extend(only);
+                }
+            }
+            members.values_mut().for_each(without_null);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_null),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -87,6 +87,7 @@ fn read_answers(spec: &mut Spec, answer: Answer) -> Value {
         "304": { "description": "The caller's copy is current." },
         "400": spec.problem(wrong),
         "401": spec.problem("No tenant: the request did not come through the gateway, or its key is unknown."),
+        "429": spec.retry("The tenant sends more than its tier allows."),
         "500": spec.problem("RC-DOC-013: a read failed."),
         "503": spec.retry("RC-DOC-007: the documents cannot be reached. RC-DOC-012: no place for the tenant's index."),
         "504": spec.problem("RC-DOC-008: the read took too long."),

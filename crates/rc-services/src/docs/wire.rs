@@ -14,6 +14,7 @@ use crate::text::snippet;
 
 /// A document as `GET /docs/{id}` gives it.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Document")]
 pub(super) struct DocumentAnswer<'d> {
     /// The document's id within the tenant.
     pub(super) id: &'d str,
@@ -51,6 +52,7 @@ impl<'d> DocumentAnswer<'d> {
 
 /// One page of a search.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SearchPage")]
 pub(super) struct SearchAnswer<'p> {
     /// The documents that match, best first.
     pub(super) hits: Vec<HitAnswer<'p>>,
@@ -66,6 +68,7 @@ pub(super) struct SearchAnswer<'p> {
 
 /// A document that was found.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Hit")]
 pub(super) struct HitAnswer<'p> {
     /// The document's id.
     pub(super) id: &'p str,
