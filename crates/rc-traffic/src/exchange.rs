@@ -215,21 +215,25 @@ impl<D: Downstream> Exchange<'_, D> {
     /// Moves request body towards the service as far as both sides allow.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Fail> {
         loop {
-            let mut moved = false;
+            // Whether the client's socket was asked and had nothing: only then it wakes this task.
+            let mut dry = false;
             while self.sending && self.connection.outbox.waiting() < OUTBOX_BYTES_HIGH {
                 match self.client.poll_body(cx) {
                     Poll::Ready(Ok(true)) => self.take_chunk()?,
                     Poll::Ready(Ok(false)) => self.end_body()?,
                     Poll::Ready(Err(broken)) => return Err(Fail::Client(broken)),
-                    Poll::Pending => break,
+                    Poll::Pending => {
+                        dry = true;
+                        break;
+                    }
                 }
-                moved = true;
             }
             if self.connection.outbox.waiting() == 0 {
                 return Ok(());
             }
             match self.connection.poll_flush(cx) {
-                Poll::Ready(Ok(())) if self.sending && moved => {}
+                // The outbox was full and is empty: the client was not asked yet in this round.
+                Poll::Ready(Ok(())) if self.sending && !dry => {}
                 Poll::Ready(Ok(())) | Poll::Pending => return Ok(()),
                 // The service may have answered before it closed: stop sending, read on.
                 Poll::Ready(Err(_)) => {
@@ -274,6 +278,10 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     fn poll_head(&mut self, fields: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Fail>> {
+        // `100 Continue` may wait here.
+        if self.client.waiting() > 0 && matches!(self.client.poll_flush(cx), Poll::Ready(Err(_))) {
+            return Poll::Ready(Err(Fail::Client(Broken::Gone)));
+        }
         if let Err(fail) = self.poll_send(cx) {
             return Poll::Ready(Err(fail));
         }
@@ -319,6 +327,8 @@ impl<D: Downstream> Exchange<'_, D> {
         if let Err(reason) = whole.await {
             let trace_id = ticket.trace.trace_id_hex();
             tracing::debug!(reason, trace_id, "the answer was cut");
+            // The client gets what came, and sees that it is not the whole.
+            flush(self.client, self.timer, stall).await;
             return Fate::Cut;
         }
         ticket.bytes_in = self.body_bytes;
