@@ -53,6 +53,8 @@ pub(crate) struct H1 {
     /// The answer under way is in chunks.
     chunked: bool,
     bodyless: bool,
+    /// The end of the connection is the end of the answer: a cut must not look like one.
+    until_close: bool,
     /// No request follows this one.
     close: bool,
     scanned: usize,
@@ -77,6 +79,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, inbox: Inbox, peer: Peer) 
         expects_continue: false,
         chunked: false,
         bodyless: false,
+        until_close: false,
         close: false,
         scanned: 0,
     };
@@ -115,7 +118,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, inbox: Inbox, peer: Peer) 
                 connection.linger(&mut timer).await;
                 return;
             }
-            Fate::Cut | Fate::Refuse(_) => return,
+            Fate::Cut | Fate::Refuse(_) => {
+                if connection.until_close {
+                    connection.io.abort_on_close();
+                }
+                return;
+            }
         }
         if !connection.body.is_done() && !connection.drain(&mut timer).await {
             connection.linger(&mut timer).await;
@@ -141,7 +149,9 @@ fn parse(
         Err(httparse::Error::TooManyHeaders) => {
             return Err(Refusal::because(&HEAD_TOO_LARGE, "too many header fields"));
         }
-        Err(httparse::Error::Version) => return Err(Refusal::new(&VERSION_UNSUPPORTED)),
+        Err(httparse::Error::Version) if names_a_version(bytes) => {
+            return Err(Refusal::new(&VERSION_UNSUPPORTED));
+        }
         Err(httparse::Error::HeaderName) => {
             return Err(malformed("a header name holds a character that is not allowed"));
         }
@@ -209,7 +219,7 @@ impl H1 {
                     Ok(Some(end)) if end > limits.head_bytes_max => {
                         return Poll::Ready(Err(too_large(filled)));
                     }
-                    Ok(Some(end)) if end == 2 => {
+                    Ok(Some(2)) => {
                         return refuse(Refusal::because(
                             &MALFORMED_HEAD,
                             "empty lines instead of a request",
@@ -262,6 +272,7 @@ impl H1 {
         self.expects_continue = decided.expects_continue;
         self.chunked = false;
         self.bodyless = false;
+        self.until_close = false;
     }
 
     /// Answers one request. The second value is the head's buffer, to be used again.
@@ -425,7 +436,10 @@ impl Downstream for H1 {
                 self.chunked = true;
             }
             // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
-            Length::Unknown => self.close = true,
+            Length::Unknown => {
+                self.close = true;
+                self.until_close = true;
+            }
             Length::Untold => {}
         }
         if self.close {
@@ -462,10 +476,6 @@ impl Downstream for H1 {
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // `100 Continue` may still wait here.
-        if self.outbox.waiting() > 0 && matches!(self.poll_flush(cx), Poll::Ready(Err(_))) {
-            return Poll::Ready(());
-        }
         while self.inbox.filled().len() < AHEAD_BYTES_MAX {
             match ready!(self.inbox.poll_fill(&mut self.io, cx, INBOX_BYTES_MAX)) {
                 Ok(0) | Err(_) => return Poll::Ready(()),
@@ -474,6 +484,13 @@ impl Downstream for H1 {
         }
         Poll::Pending
     }
+}
+
+/// Whether a request line is whole but for a version that the gateway does not speak.
+fn names_a_version(bytes: &[u8]) -> bool {
+    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ').skip(2);
+    words.next().is_some_and(|version| version.starts_with(b"HTTP/")) && words.next().is_none()
 }
 
 fn too_large(filled: &[u8]) -> NoHead {

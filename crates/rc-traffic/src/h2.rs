@@ -10,6 +10,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -32,6 +33,9 @@ const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// Flow control windows: enough for one stream to fill a fast path, small enough for 128 of them.
 const STREAM_WINDOW_BYTES: u32 = 128 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+
+/// How long a connection without streams may stay open once it was told to go away.
+const GO_AWAY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Spawns a connection's streams on the worker's own thread. They end with their connection, whose task
 /// the worker owns.
@@ -97,7 +101,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Rewound, peer: Peer) {
                 return Poll::Pending;
             }
             let patience = if ending {
-                limits.head_timeout
+                GO_AWAY_PATIENCE
             } else {
                 limits.idle_timeout
             };

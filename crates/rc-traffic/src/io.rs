@@ -26,6 +26,20 @@ pub(crate) enum Io {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Io {
+    /// Makes the coming close a reset instead of an orderly end.
+    pub(crate) fn abort_on_close(&self) {
+        let done = match self {
+            Self::Tcp(io) => io.set_zero_linger(),
+            Self::Tls(io) => io.get_ref().0.set_zero_linger(),
+            Self::Unix(_) => Ok(()),
+        };
+        if let Err(error) = done {
+            tracing::debug!(%error, "a cut answer may look whole");
+        }
+    }
+}
+
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {

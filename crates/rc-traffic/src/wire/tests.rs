@@ -120,7 +120,7 @@ proptest! {
     fn cutting_changes_nothing(input in "[0-9a-fA-F]{1,2}\r\n[ -~\r\n;]{0,40}(0\r\n)?\r\n", piece in 1_usize..20) {
         let whole = decode(input.as_bytes(), input.len());
         let cut = decode(input.as_bytes(), piece);
-        prop_assert_eq!(whole.clone().ok(), cut.ok());
+        prop_assert_eq!(whole.ok(), cut.ok());
     }
 
     /// What is encoded in chunks comes back.
