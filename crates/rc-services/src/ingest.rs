@@ -34,7 +34,10 @@ pub fn postgres_migrations() -> [(&'static str, Migrations); 3] {
     [
         (POSTGRES_SCHEMA, POSTGRES_MIGRATIONS),
         (POSTGRES_SCHEMA, rc_events::outbox::postgres::MIGRATIONS),
-        (rc_events::bus::postgres::SCHEMA, rc_events::bus::postgres::MIGRATIONS),
+        (
+            rc_events::bus::postgres::SCHEMA,
+            rc_events::bus::postgres::MIGRATIONS,
+        ),
     ]
 }
 

@@ -111,7 +111,11 @@ impl Admission {
         let mut state = self.lock();
         let wait = state.wait_for(state.queued);
         if wait > self.bounds.wait_max {
-            return Err(state.refusal(&self.bounds, tenant, wait.saturating_sub(self.bounds.wait_max / 2)));
+            return Err(state.refusal(
+                &self.bounds,
+                tenant,
+                wait.saturating_sub(self.bounds.wait_max / 2),
+            ));
         }
         state.take(&self.bounds, tenant, bytes)?;
         Ok(Permit {

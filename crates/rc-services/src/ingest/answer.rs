@@ -162,6 +162,12 @@ mod tests {
         let answer = IngestAnswer::new(Uuid::nil(), Vec::new(), false);
         let bytes = with_indexed(&answer.to_bytes(), true);
         let read: IngestAnswer = serde_json::from_slice(&bytes).unwrap();
-        assert_eq!(read, IngestAnswer { indexed: Some(true), ..answer });
+        assert_eq!(
+            read,
+            IngestAnswer {
+                indexed: Some(true),
+                ..answer
+            }
+        );
     }
 }

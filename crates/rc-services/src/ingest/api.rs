@@ -8,23 +8,33 @@ use super::{fault, limits};
 use crate::document;
 use crate::openapi::Spec;
 
+/// `Content-Encoding` is no parameter: a tool that fills parameters would name an encoding and not use it.
+const COMPRESSED: &str = "The body may be compressed (`Content-Encoding: gzip` or `zstd`): at most 8 MiB on the \
+                          wire and 32 MiB after.";
+
+/// Strings hold no U+0000.
+const NO_NUL: &str = r"^[^\u0000]*$";
+
 /// A document as a client sends it.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, rename = "NewDocument")]
-#[expect(dead_code, reason = "stands for the wire shape; `item` reads it member by member")]
+#[expect(
+    dead_code,
+    reason = "stands for the wire shape; `item` reads it member by member"
+)]
 struct NewDocument {
     /// The document's id within the tenant, at most 200 bytes of UTF-8. Absent: derived from the content, so
     /// that equal content is a duplicate.
     #[schemars(length(min = 1, max = 200), pattern(r"^[^\u0000-\u001f\u007f-\u009f]+$"))]
     id: Option<String>,
     /// A short name, at most 4 KiB of UTF-8, searched with more weight than the text.
-    #[schemars(length(max = document::TITLE_BYTES_MAX))]
+    #[schemars(length(max = document::TITLE_BYTES_MAX), pattern(NO_NUL))]
     title: Option<String>,
     /// The text that is searched and shown, at most 256 KiB of UTF-8.
-    #[schemars(length(max = document::TEXT_BYTES_MAX))]
+    #[schemars(length(max = document::TEXT_BYTES_MAX), pattern(NO_NUL))]
     text: String,
     /// Names and values for filters, such as `package: coreutils`.
-    #[schemars(extend("maxProperties" = document::ATTRS_MAX, "propertyNames" = {"minLength": 1, "maxLength": document::ATTR_NAME_BYTES_MAX}))]
+    #[schemars(extend("maxProperties" = document::ATTRS_MAX, "propertyNames" = {"minLength": 1, "maxLength": document::ATTR_NAME_BYTES_MAX, "pattern": NO_NUL}))]
     attrs: Option<std::collections::BTreeMap<String, AttrValue>>,
     /// The document's own time (RFC 3339), kept to the millisecond.
     time: Option<rc_model::Timestamp>,
@@ -34,7 +44,10 @@ struct NewDocument {
 #[derive(JsonSchema)]
 #[schemars(inline)]
 #[expect(dead_code, reason = "stands for the wire shape")]
-struct AttrValue(#[schemars(length(max = document::ATTR_VALUE_BYTES_MAX))] String);
+struct AttrValue(#[schemars(length(max = document::ATTR_VALUE_BYTES_MAX), pattern(NO_NUL))] String);
+
+/// What the gateway may answer in the service's place.
+const OTHER: &str = "Any other problem, the gateway's among them.";
 
 /// The description.
 #[must_use]
@@ -48,29 +61,42 @@ pub(crate) fn document() -> Value {
     let remove = remove_answers(&mut spec);
     let new_document = spec.schema::<NewDocument>();
     let status = spec.json::<BatchStatus>("How far the batch has come.");
-    let no_batch = spec.problem(&format!("{}: no such batch of this tenant in the last 24 hours.", fault::NO_BATCH.code));
-    let down = spec.retry(&format!("{}: the store cannot be reached.", fault::STORE_DOWN.code));
-    let no_tenant = spec.problem("No tenant: the request did not come through the gateway, or its key is unknown.");
-    let options = json!([key(true), detail(), wait(), timeout(), encoding()]);
+    let no_batch = spec.problem(&format!(
+        "{}: no such batch of this tenant in the last 24 hours.",
+        fault::NO_BATCH.code
+    ));
+    let down = spec.retry(&format!(
+        "{}: the store cannot be reached.",
+        fault::STORE_DOWN.code
+    ));
+    let no_tenant = spec.problem("The key is missing, unknown or revoked.");
+    let other = spec.problem(OTHER);
+    let options = json!([key(true), detail(), wait(), timeout()]);
     let lines = "One document a line. A line that is not JSON is rejected alone.";
-    spec.path("/ingest", json!({
-        "post": {
-            "operationId": "ingestDocument",
-            "summary": "Store one document",
-            "parameters": options,
-            "requestBody": {
-                "required": true,
-                "content": { "application/json": { "schema": new_document } },
+    spec.path(
+        "/ingest",
+        json!({
+            "post": {
+                "operationId": "ingestDocument",
+                "summary": "Store one document",
+                "description": COMPRESSED,
+                "parameters": options,
+                "requestBody": {
+                    "required": true,
+                    "content": { "application/json": { "schema": new_document } },
+                },
+                "responses": written,
             },
-            "responses": written,
-        },
-    }));
+        }),
+    );
     spec.path("/ingest/batch", json!({
         "post": {
             "operationId": "ingestBatch",
             "summary": "Store up to 1000 documents",
-            "description": "Items are independent: a bad one is rejected with its reason and the others are stored. \
-                            An array with broken JSON syntax is refused whole.",
+            "description": format!(
+                "Items are independent: a bad one is rejected with its reason and the others are stored. An array \
+                 with broken JSON syntax is refused whole. {COMPRESSED}"
+            ),
             "parameters": options,
             "requestBody": {
                 "required": true,
@@ -89,40 +115,52 @@ pub(crate) fn document() -> Value {
             "responses": written,
         },
     }));
-    spec.path("/ingest/batches/{batch}", json!({
-        "get": {
-            "operationId": "batchStatus",
-            "summary": "How far a write has come",
-            "parameters": [{
-                "name": "batch",
-                "in": "path",
-                "required": true,
-                "schema": { "type": "string", "format": "uuid" },
-            }],
-            "responses": { "200": status, "401": no_tenant, "404": no_batch, "503": down },
-        },
-    }));
-    spec.path("/docs/{id}", json!({
-        "delete": {
-            "operationId": "deleteDocument",
-            "summary": "Delete one document",
-            "description": "The key is optional: a second delete finds no document.",
-            "parameters": [{
-                "name": "id",
-                "in": "path",
-                "required": true,
-                "schema": { "type": "string", "minLength": 1, "maxLength": 200 },
-            }, key(false), detail(), wait(), timeout()],
-            "responses": remove,
-        },
-    }));
+    spec.path(
+        "/ingest/batches/{batch}",
+        json!({
+            "get": {
+                "operationId": "batchStatus",
+                "summary": "How far a write has come",
+                "parameters": [{
+                    "name": "batch",
+                    "in": "path",
+                    "required": true,
+                    "schema": { "type": "string", "format": "uuid" },
+                }],
+                "responses": { "200": status, "401": no_tenant, "404": no_batch, "503": down, "default": other },
+            },
+        }),
+    );
+    spec.path(
+        "/docs/{id}",
+        json!({
+            "delete": {
+                "operationId": "deleteDocument",
+                "summary": "Delete one document",
+                "description": "The key is optional: a second delete finds no document.",
+                "parameters": [{
+                    "name": "id",
+                    "in": "path",
+                    "required": true,
+                    "schema": { "type": "string", "minLength": 1, "maxLength": 200 },
+                }, key(false), detail(), wait(), timeout()],
+                "responses": remove,
+            },
+        }),
+    );
     spec.finish()
 }
 
 /// The answers to documents.
 fn write_answers(spec: &mut Spec) -> Value {
-    let accepted = stored(spec, "Accepted items are durable. `items` says what became of the others.");
-    let indexed = stored(spec, "As 202, and with `wait=indexed` the documents can be found.");
+    let accepted = stored(
+        spec,
+        "Accepted items are durable. `items` says what became of the others.",
+    );
+    let indexed = stored(
+        spec,
+        "As 202, and with `wait=indexed` the documents can be found.",
+    );
     let bad = spec.problem(&listed(
         "The request, its body as a whole, or the single document is wrong",
         &[
@@ -168,13 +206,14 @@ fn write_answers(spec: &mut Spec) -> Value {
         "200": indexed,
         "202": accepted,
         "400": bad,
-        "401": spec.problem(&listed("No tenant", &[fault::NO_TENANT])),
+        "401": spec.problem("The key is missing, unknown or revoked."),
         "408": slow,
         "413": large,
         "415": unsupported,
         "422": reused,
         "429": spec.retry(&listed("The tenant's own excess", &[fault::TENANT_SHARE])),
         "503": spec.retry(&listed("Our shortage", &[fault::QUEUE_FULL, fault::STORE_DOWN])),
+        "default": spec.problem(OTHER),
     })
 }
 
@@ -183,11 +222,12 @@ fn remove_answers(spec: &mut Spec) -> Value {
         "200": stored(spec, "As 202, and with `wait=indexed` the document can no longer be found."),
         "202": stored(spec, "The delete is durable."),
         "400": spec.problem(&listed("The key or the query is wrong", &[fault::BAD_KEY, fault::BAD_QUERY])),
-        "401": spec.problem(&listed("No tenant", &[fault::NO_TENANT])),
+        "401": spec.problem("The key is missing, unknown or revoked."),
         "404": spec.problem(&listed("The tenant has no such document", &[fault::NO_DOCUMENT])),
         "422": spec.problem(&listed("The key came with another request", &[fault::KEY_REUSED])),
         "429": spec.retry("The tenant's own excess."),
         "503": spec.retry(&listed("Our shortage", &[fault::QUEUE_FULL, fault::STORE_DOWN])),
+        "default": spec.problem(OTHER),
     })
 }
 
@@ -244,14 +284,5 @@ fn timeout() -> Value {
         "in": "query",
         "description": "How long `wait` waits, such as `500ms` or `2s`; at most 30 s.",
         "schema": { "type": "string", "pattern": "^([0-9]{1,4}ms|[12]?[0-9]s|30s)$", "default": "2s" },
-    })
-}
-
-fn encoding() -> Value {
-    json!({
-        "name": "Content-Encoding",
-        "in": "header",
-        "description": "How the body is compressed; at most 8 MiB on the wire and 32 MiB after.",
-        "schema": { "type": "string", "enum": ["identity", "gzip", "zstd"] },
     })
 }

@@ -85,7 +85,11 @@ impl From<rc_events::Error> for Down {
 
 impl Backend {
     /// Opens the files in `folder`, brings their tables up to date and starts the relay on `tree`.
-    pub(crate) async fn open_sqlite(folder: &Path, clock: &Arc<dyn Clock>, tree: &Tree) -> Result<Self, Down> {
+    pub(crate) async fn open_sqlite(
+        folder: &Path,
+        clock: &Arc<dyn Clock>,
+        tree: &Tree,
+    ) -> Result<Self, Down> {
         let db = Sqlite::open(&folder.join(STORE_FILE), SqliteOptions::default())?;
         db.migrate(&SQLITE_MIGRATIONS).await?;
         db.migrate(&rc_events::outbox::sqlite::MIGRATIONS).await?;

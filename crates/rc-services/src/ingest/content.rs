@@ -11,7 +11,8 @@ use super::fault::{self, Fault};
 use super::limits;
 
 /// Media types of a batch, for `Accept-Post`.
-pub(crate) const BATCH_TYPES: &str = "application/json, application/x-ndjson, application/ndjson, application/jsonl";
+pub(crate) const BATCH_TYPES: &str =
+    "application/json, application/x-ndjson, application/ndjson, application/jsonl";
 
 /// The media type of a single document, for `Accept-Post`.
 pub(crate) const ONE_TYPE: &str = "application/json";

@@ -160,14 +160,7 @@ pub(crate) fn decide(write: &Write, known: &mut HashMap<Arc<str>, Current>) -> O
 }
 
 impl Decision {
-    fn accept(
-        &mut self,
-        index: usize,
-        id: &str,
-        next: Current,
-        event_type: &'static str,
-        payload: Bytes,
-    ) {
+    fn accept(&mut self, index: usize, id: &str, next: Current, event_type: &'static str, payload: Bytes) {
         self.items
             .push(ItemAnswer::stored(index, Status::Accepted, id, next.version));
         self.docs.push((id.to_owned(), next.version));
@@ -183,7 +176,8 @@ impl Decision {
 
     /// Keeps the last state of each document.
     fn settle(&mut self) {
-        self.changed.sort_by(|a, b| (&a.0, a.1.version).cmp(&(&b.0, b.1.version)));
+        self.changed
+            .sort_by(|a, b| (&a.0, a.1.version).cmp(&(&b.0, b.1.version)));
         self.changed.reverse();
         self.changed.dedup_by(|later, earlier| later.0 == earlier.0);
         self.changed.reverse();

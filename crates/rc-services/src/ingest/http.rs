@@ -68,13 +68,20 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 }
 
 async fn put_one(State(app): State<Arc<App>>, context: RequestContext, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    app.finish(put(&app, Route::One, &context, &parts, body).await, &parts)
+    answer_put(&app, Route::One, &context, request).await
 }
 
 async fn put_batch(State(app): State<Arc<App>>, context: RequestContext, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    app.finish(put(&app, Route::Batch, &context, &parts, body).await, &parts)
+    answer_put(&app, Route::Batch, &context, request).await
+}
+
+async fn answer_put(app: &App, route: Route, context: &RequestContext, request: Request) -> Response {
+    let (parts, mut body) = request.into_parts();
+    let answer = put(app, route, context, &parts, &mut body).await;
+    if answer.is_err() {
+        receive::discard(&parts.headers, &mut body).await;
+    }
+    app.finish(answer, &parts)
 }
 
 async fn put(
@@ -82,7 +89,7 @@ async fn put(
     route: Route,
     context: &RequestContext,
     parts: &http::request::Parts,
-    body: Body,
+    body: &mut Body,
 ) -> Result<Response, Refused> {
     let key = receive::required_key(&parts.headers)?;
     let options = Options::read(&parts.uri)?;
@@ -158,7 +165,12 @@ async fn batch_status(
     batch: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Refused> {
     let tenant = receive::tenant(&context)?;
-    let missing = || Refused::kind(fault::NO_BATCH, "no such batch of this tenant in the last 24 hours");
+    let missing = || {
+        Refused::kind(
+            fault::NO_BATCH,
+            "no such batch of this tenant in the last 24 hours",
+        )
+    };
     let Ok(Path(batch)) = batch else {
         return Err(missing());
     };
@@ -167,14 +179,19 @@ async fn batch_status(
     let limit = context.time_left(limits::STORE_TIMEOUT);
     let found = tokio::time::timeout(limit, backend.store.batch(&tenant, batch)).await;
     let stored = match found {
-        Ok(found) => found.map_err(|error| store_problem(&error))?.ok_or_else(missing)?,
+        Ok(found) => found
+            .map_err(|error| store_problem(&error))?
+            .ok_or_else(missing)?,
         Err(_elapsed) => return Err(store_slow()),
     };
     let Ok(answer) = serde_json::from_slice::<IngestAnswer>(&stored.answer) else {
         tracing::error!(%batch, "a stored answer cannot be read");
         return Err(Refused::kind(fault::BUG, "the batch's answer cannot be read"));
     };
-    let state = if app.indexed(&tenant, &stored.docs, Duration::ZERO, STATUS_ASK).await {
+    let state = if app
+        .indexed(&tenant, &stored.docs, Duration::ZERO, STATUS_ASK)
+        .await
+    {
         Progress::Indexed
     } else if backend.relayed(stored.received_at).await {
         Progress::Relayed
@@ -218,7 +235,11 @@ async fn bus_wait(
         Refused::new(store_down().retry_after(retry_after))
     };
     if let Some(consumer) = &query.consumer {
-        backend.bus.progress(consumer, query.after).await.map_err(failed)?;
+        backend
+            .bus
+            .progress(consumer, query.after)
+            .await
+            .map_err(failed)?;
     }
     let timeout = Duration::from_millis(query.timeout_ms.unwrap_or(0)).min(BUS_WAIT_MAX);
     let tail = backend.bus.wait(query.after, timeout).await.map_err(failed)?;
@@ -243,8 +264,15 @@ impl App {
         response
     }
 
-    async fn store(&self, backend: &Backend, context: &RequestContext, write: Write) -> Result<Outcome, Refused> {
-        let limit = context.time_left(limits::STORE_TIMEOUT).min(limits::STORE_TIMEOUT);
+    async fn store(
+        &self,
+        backend: &Backend,
+        context: &RequestContext,
+        write: Write,
+    ) -> Result<Outcome, Refused> {
+        let limit = context
+            .time_left(limits::STORE_TIMEOUT)
+            .min(limits::STORE_TIMEOUT);
         match tokio::time::timeout(limit, backend.store.write(write)).await {
             Ok(outcome) => outcome.map_err(|error| store_problem(&error)),
             Err(_elapsed) => Err(store_slow()),
@@ -268,7 +296,8 @@ impl App {
                 (stored, true)
             }
             Outcome::KeyReused => {
-                let detail = "this `Idempotency-Key` came with another body in the last 24 hours; use a new key";
+                let detail =
+                    "this `Idempotency-Key` came with another body in the last 24 hours; use a new key";
                 return Err(Refused::kind(fault::KEY_REUSED, detail));
             }
             Outcome::NoDocument => {
@@ -280,7 +309,9 @@ impl App {
         if let Some(timeout) = options.wait {
             let left = context.time_left(limits::WAIT_MAX).saturating_sub(WAY_BACK);
             let timeout = timeout.min(left);
-            let indexed = self.indexed(tenant, &stored.docs, timeout, timeout + WAY_BACK).await;
+            let indexed = self
+                .indexed(tenant, &stored.docs, timeout, timeout + WAY_BACK)
+                .await;
             body = with_indexed(&body, indexed);
             if indexed {
                 status = StatusCode::OK;
@@ -306,7 +337,10 @@ impl App {
                 serde_json::from_slice::<Indexed>(response.body()).is_ok_and(|answer| answer.indexed)
             }
             Ok(response) => {
-                tracing::debug!(status = response.status().as_u16(), "docs-api cannot say what is indexed");
+                tracing::debug!(
+                    status = response.status().as_u16(),
+                    "docs-api cannot say what is indexed"
+                );
                 false
             }
             Err(error) => {

@@ -32,7 +32,11 @@ impl Meters {
     pub(crate) fn register(metrics: &Metrics) -> Self {
         let meters = Self::default();
         metrics.with_registry(|registry| {
-            registry.register("rc_ingest_items", "Items by what became of them", meters.items.clone());
+            registry.register(
+                "rc_ingest_items",
+                "Items by what became of them",
+                meters.items.clone(),
+            );
             registry.register(
                 "rc_ingest_replays",
                 "Requests answered from their idempotency key",
@@ -75,6 +79,7 @@ impl Meters {
     }
 
     pub(crate) fn queue(&self, admission: &Admission) {
-        self.queue_bytes.set(i64::try_from(admission.bytes()).unwrap_or(i64::MAX));
+        self.queue_bytes
+            .set(i64::try_from(admission.bytes()).unwrap_or(i64::MAX));
     }
 }

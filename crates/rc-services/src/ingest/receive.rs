@@ -30,6 +30,12 @@ const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 /// Space for a body whose length is not known is taken in steps of this size.
 const UNKNOWN_STEP_BYTES: usize = 64 << 10;
 
+/// How much of a refused body is read so that its client gets the answer.
+const DISCARD_BYTES_MAX: usize = 2 * limits::BODY_BYTES_MAX;
+
+/// How long that may take.
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// A request that goes no further.
 #[derive(Debug)]
 pub(crate) struct Refused {
@@ -125,7 +131,12 @@ impl Options {
 
 /// The tenant that the gateway proved.
 pub(crate) fn tenant(context: &RequestContext) -> Result<TenantId, Refused> {
-    let missing = || Refused::kind(fault::NO_TENANT, "send the request through the gateway, with a key");
+    let missing = || {
+        Refused::kind(
+            fault::NO_TENANT,
+            "send the request through the gateway, with a key",
+        )
+    };
     context.tenant.clone().ok_or_else(missing)
 }
 
@@ -173,7 +184,7 @@ pub(crate) async fn receive(
     route: Route,
     context: &RequestContext,
     parts: &Parts,
-    body: Body,
+    body: &mut Body,
     key: String,
     full: bool,
 ) -> Result<Received, Refused> {
@@ -263,12 +274,15 @@ fn too_large() -> Refused {
     )
 }
 
-async fn collect(mut body: Body, declared: Option<usize>, permit: &mut Permit) -> Result<Bytes, Refused> {
+async fn collect(body: &mut Body, declared: Option<usize>, permit: &mut Permit) -> Result<Bytes, Refused> {
     let mut reserved = declared.unwrap_or(UNKNOWN_STEP_BYTES);
     let mut whole = Vec::with_capacity(declared.unwrap_or(0));
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
-            return Err(Refused::kind(fault::BODY_CUT, "the connection broke inside the body"));
+            return Err(Refused::kind(
+                fault::BODY_CUT,
+                "the connection broke inside the body",
+            ));
         };
         let Ok(data) = frame.into_data() else {
             continue;
@@ -283,6 +297,27 @@ async fn collect(mut body: Body, declared: Option<usize>, permit: &mut Permit) -
         whole.extend_from_slice(&data);
     }
     Ok(Bytes::from(whole))
+}
+
+/// Reads what is left of a refused request's body and forgets it: a connection that is closed while its
+/// client still sends takes the answer with it.
+pub(crate) async fn discard(headers: &HeaderMap, body: &mut Body) {
+    if headers.contains_key(header::EXPECT) {
+        // The client asked before it sends, and the refusal is the answer.
+        return;
+    }
+    let rest = async {
+        let mut left = DISCARD_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            if bytes > left {
+                return;
+            }
+            left -= bytes;
+        }
+    };
+    // Whoever is slower does not get an answer, and loses nothing by it.
+    let _ = tokio::time::timeout(DISCARD_TIME_MAX, rest).await;
 }
 
 /// The part of the work that only computes.

@@ -203,7 +203,11 @@ impl Opener {
 fn spawn_relay_watch(helpers: &Tree, backend: &Arc<ArcSwapOption<Backend>>, deps: &Deps) {
     let (waiting, lag) = (Gauge::<i64>::default(), Gauge::<i64>::default());
     deps.metrics.with_registry(|registry| {
-        registry.register("rc_ingest_outbox_events", "Events not on the bus yet", waiting.clone());
+        registry.register(
+            "rc_ingest_outbox_events",
+            "Events not on the bus yet",
+            waiting.clone(),
+        );
         let help = "Age of the oldest event that is not on the bus";
         registry.register("rc_ingest_outbox_lag_milliseconds", help, lag.clone());
     });
@@ -233,7 +237,9 @@ fn spawn_relay_watch(helpers: &Tree, backend: &Arc<ArcSwapOption<Backend>>, deps
 }
 
 fn age_ms(now: Timestamp, oldest: Option<Timestamp>) -> i64 {
-    oldest.map_or(0, |oldest| i64::try_from(now.since(oldest).as_millis()).unwrap_or(i64::MAX))
+    oldest.map_or(0, |oldest| {
+        i64::try_from(now.since(oldest).as_millis()).unwrap_or(i64::MAX)
+    })
 }
 
 /// Forgets answers whose time is over, a bounded number of rows at a time.

@@ -76,7 +76,8 @@ pub(crate) trait IngestStore: Send + Sync + fmt::Debug {
     fn write(&self, write: Write) -> BoxFuture<'_, Result<Outcome, Error>>;
 
     /// What is kept of a batch.
-    fn batch<'s>(&'s self, tenant: &'s TenantId, batch: Uuid) -> BoxFuture<'s, Result<Option<Stored>, Error>>;
+    fn batch<'s>(&'s self, tenant: &'s TenantId, batch: Uuid)
+    -> BoxFuture<'s, Result<Option<Stored>, Error>>;
 
     /// Forgets some requests that came before `before`; how many.
     fn prune(&self, before: Timestamp) -> BoxFuture<'_, Result<usize, Error>>;

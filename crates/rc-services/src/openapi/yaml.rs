@@ -84,14 +84,18 @@ fn is_literal(text: &str) -> bool {
         && !text.ends_with('\n')
         && !text.starts_with([' ', '\n'])
         && !text.chars().any(|c| c.is_control() && c != '\n')
-        && text.lines().all(|line| !line.trim().is_empty() || line.is_empty())
+        && text
+            .lines()
+            .all(|line| !line.trim().is_empty() || line.is_empty())
 }
 
 fn scalar(value: &Value) -> String {
     match value {
         Value::String(text) => scalar_text(text),
         // Null, booleans, numbers and empty collections look the same in both languages.
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            value.to_string()
+        }
     }
 }
 
@@ -106,8 +110,12 @@ fn scalar_text(text: &str) -> String {
 
 fn is_plain(text: &str) -> bool {
     // What YAML 1.1 or 1.2 readers take for something else than text.
-    const WORDS: [&str; 11] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"];
-    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '_' | '-' | '.' | '/' | '(' | ')' | ';' | '+');
+    const WORDS: [&str; 11] = [
+        "true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf",
+    ];
+    let safe = |c: char| {
+        c.is_ascii_alphanumeric() || matches!(c, ' ' | '_' | '-' | '.' | '/' | '(' | ')' | ';' | '+')
+    };
     let first = text.chars().next();
     first.is_some_and(|c| c.is_ascii_alphabetic() || c == '/')
         && !text.ends_with(' ')

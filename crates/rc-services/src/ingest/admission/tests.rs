@@ -7,7 +7,10 @@ const KIB: usize = 1 << 10;
 
 fn queue(bounds: Bounds) -> (Admission, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(Timestamp::from_unix_ms(0)));
-    (Admission::new(bounds, Arc::clone(&clock) as Arc<dyn Clock>), clock)
+    (
+        Admission::new(bounds, Arc::clone(&clock) as Arc<dyn Clock>),
+        clock,
+    )
 }
 
 fn bounds() -> Bounds {

@@ -54,11 +54,11 @@ fn a_line_fault_names_its_line() {
 fn broken_framing_refuses_the_whole_array_with_its_place() {
     let a = r#"{"text":"a"}"#;
     for (body, place) in [
-        (format!("[{a}"), "the body ends inside the array at line 1 column 14"),
         (
-            format!("[{a},"),
-            "expected a document at line 1 column 15",
+            format!("[{a}"),
+            "the body ends inside the array at line 1 column 14",
         ),
+        (format!("[{a},"), "expected a document at line 1 column 15"),
         (format!("[{a},]"), "expected a document at line 1 column 15"),
         (format!("[,{a}]"), "expected a document at line 1 column 2"),
         (
@@ -69,10 +69,19 @@ fn broken_framing_refuses_the_whole_array_with_its_place() {
             format!("[{a}] {a}"),
             "expected nothing after the array at line 1 column 16",
         ),
-        (format!("[{a},{{\"text\":tru}}]"), "expected ident at line 1 column 26"),
+        (
+            format!("[{a},{{\"text\":tru}}]"),
+            "expected ident at line 1 column 26",
+        ),
         (format!("[{a},\n {{\"text\":\"b\"]]"), "line 2 column 13"),
-        (format!("[{a},{{\"text\":\"b}}]"), "the body ends inside the array"),
-        ("]".to_owned(), "expected an array of documents at line 1 column 1"),
+        (
+            format!("[{a},{{\"text\":\"b}}]"),
+            "the body ends inside the array",
+        ),
+        (
+            "]".to_owned(),
+            "expected an array of documents at line 1 column 1",
+        ),
         ("nonsense".to_owned(), "expected an array of documents"),
     ] {
         let fault = outcome(Format::Array, &body).unwrap_err();

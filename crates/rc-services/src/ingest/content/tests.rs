@@ -26,9 +26,21 @@ fn zstd(data: &[u8]) -> Bytes {
 fn media_types_choose_the_format() {
     for (value, one, batch) in [
         ("application/json", Some(Format::One), Some(Format::Array)),
-        ("Application/JSON; Charset=UTF-8", Some(Format::One), Some(Format::Array)),
-        ("application/json;charset=\"utf-8\"", Some(Format::One), Some(Format::Array)),
-        ("application/json; q=1; odd", Some(Format::One), Some(Format::Array)),
+        (
+            "Application/JSON; Charset=UTF-8",
+            Some(Format::One),
+            Some(Format::Array),
+        ),
+        (
+            "application/json;charset=\"utf-8\"",
+            Some(Format::One),
+            Some(Format::Array),
+        ),
+        (
+            "application/json; q=1; odd",
+            Some(Format::One),
+            Some(Format::Array),
+        ),
         ("application/x-ndjson", None, Some(Format::Lines)),
         ("application/ndjson", None, Some(Format::Lines)),
         ("application/jsonl; charset=utf-8", None, Some(Format::Lines)),
@@ -152,7 +164,11 @@ fn broken_encodings_are_refused() {
             // A flipped bit of a zstd frame without a checksum may decode to other bytes.
             let result = inflate(encoding, bad);
             if what != "flipped" || encoding == Encoding::Gzip {
-                assert_eq!(result.unwrap_err().kind, fault::BAD_ENCODING, "{encoding:?} {what}");
+                assert_eq!(
+                    result.unwrap_err().kind,
+                    fault::BAD_ENCODING,
+                    "{encoding:?} {what}"
+                );
             }
         }
         assert!(inflate(encoding, Bytes::new()).unwrap().is_empty());

@@ -25,7 +25,11 @@ fn write(work: Work) -> Write {
 }
 
 fn states(decision: &Decision) -> Vec<(Status, Option<u64>)> {
-    decision.items.iter().map(|item| (item.status, item.version)).collect()
+    decision
+        .items
+        .iter()
+        .map(|item| (item.status, item.version))
+        .collect()
 }
 
 fn effects(decision: &Decision) -> Vec<(&str, u64, &str)> {
@@ -68,7 +72,11 @@ fn an_id_given_twice_is_applied_in_order() {
             ("b", 3, document::PUT)
         ]
     );
-    let changed: Vec<_> = decision.changed.iter().map(|(id, c)| (id.as_str(), c.version)).collect();
+    let changed: Vec<_> = decision
+        .changed
+        .iter()
+        .map(|(id, c)| (id.as_str(), c.version))
+        .collect();
     assert_eq!(changed, [("a", 1), ("b", 3)]);
     assert_eq!(decision.docs, [("a".to_owned(), 1), ("b".to_owned(), 3)]);
     assert_eq!(known["b"].version, 3);

@@ -35,10 +35,7 @@ fn documents_are_refused_by_member() {
         (r#"{"text":1.5}"#, "RC-ING-016 /text"),
         (r#"{"text":-5}"#, "RC-ING-016 /text"),
         (r#"{"text":1e999}"#, "RC-ING-016 /text"),
-        (
-            r#"{"text":123456789012345678901234567890}"#,
-            "RC-ING-016 /text",
-        ),
+        (r#"{"text":123456789012345678901234567890}"#, "RC-ING-016 /text"),
         (r#"{"text":true}"#, "RC-ING-016 /text"),
         (r#"{"text":null}"#, "RC-ING-016 /text"),
         (r#"{"text":["a"]}"#, "RC-ING-016 /text"),
@@ -49,7 +46,10 @@ fn documents_are_refused_by_member() {
         (r#"{"text":"a","id":"a\nb"}"#, "RC-ING-018 /id"),
         (r#"{"text":"a","time":"yesterday"}"#, "RC-ING-018 /time"),
         (r#"{"text":"a","time":1700000000}"#, "RC-ING-016 /time"),
-        (r#"{"text":"a","time":"2026-02-30T00:00:00Z"}"#, "RC-ING-018 /time"),
+        (
+            r#"{"text":"a","time":"2026-02-30T00:00:00Z"}"#,
+            "RC-ING-018 /time",
+        ),
         (r#"{"text":"a","attrs":[]}"#, "RC-ING-016 /attrs"),
         (r#"{"text":"a","attrs":"x"}"#, "RC-ING-016 /attrs"),
         (r#"{"text":"a","attrs":null}"#, "RC-ING-016 /attrs"),
@@ -87,7 +87,10 @@ fn limits_are_kept_to_the_byte() {
     assert_eq!(outcome(text(TEXT_BYTES_MAX + 1).as_bytes()), "RC-ING-018 /text");
     let title = |n| format!(r#"{{"text":"","title":"{}"}}"#, "x".repeat(n));
     assert_eq!(outcome(title(TITLE_BYTES_MAX).as_bytes()), "ok");
-    assert_eq!(outcome(title(TITLE_BYTES_MAX + 1).as_bytes()), "RC-ING-018 /title");
+    assert_eq!(
+        outcome(title(TITLE_BYTES_MAX + 1).as_bytes()),
+        "RC-ING-018 /title"
+    );
     let id = |n| format!(r#"{{"text":"","id":"{}"}}"#, "x".repeat(n));
     assert_eq!(outcome(id(200).as_bytes()), "ok");
     assert_eq!(outcome(id(201).as_bytes()), "RC-ING-018 /id");

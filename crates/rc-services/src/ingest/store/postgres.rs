@@ -92,7 +92,11 @@ impl IngestStore for PostgresIngestStore {
         Box::pin(self.committer.submit(write))
     }
 
-    fn batch<'s>(&'s self, tenant: &'s TenantId, batch: Uuid) -> BoxFuture<'s, Result<Option<Stored>, Error>> {
+    fn batch<'s>(
+        &'s self,
+        tenant: &'s TenantId,
+        batch: Uuid,
+    ) -> BoxFuture<'s, Result<Option<Stored>, Error>> {
         Box::pin(async move {
             let mut client = self.pg.client().await?;
             let tx = client.tenant(tenant).await?;

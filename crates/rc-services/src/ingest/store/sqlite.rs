@@ -106,7 +106,11 @@ impl IngestStore for SqliteIngestStore {
         })
     }
 
-    fn batch<'s>(&'s self, tenant: &'s TenantId, batch: Uuid) -> BoxFuture<'s, Result<Option<Stored>, Error>> {
+    fn batch<'s>(
+        &'s self,
+        tenant: &'s TenantId,
+        batch: Uuid,
+    ) -> BoxFuture<'s, Result<Option<Stored>, Error>> {
         Box::pin(self.tenants.read(tenant, "ingest.batch", move |conn| {
             conn.query_row(FIND_BATCH, &[&batch.as_bytes()], read_stored)
         }))
@@ -172,7 +176,11 @@ fn save(conn: &TenantConn<'_>, write: &Write, decision: &mut Decision) -> Result
             &current.deleted,
         ])?;
     }
-    let events: Vec<_> = decision.effects.drain(..).map(|effect| event(write, effect)).collect();
+    let events: Vec<_> = decision
+        .effects
+        .drain(..)
+        .map(|effect| event(write, effect))
+        .collect();
     rc_events::outbox::sqlite::append(conn, &events)?;
     let (stored, counts) = stored(write, decision);
     conn.execute(

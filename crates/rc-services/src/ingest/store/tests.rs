@@ -89,7 +89,10 @@ impl World {
         let sql = format!("SELECT count(*) FROM {table}");
         match &self.raw {
             Raw::Sqlite(db) => db
-                .read("test", move |conn| Ok(conn.query_row(&sql, [], |row| row.get(0))?))
+                .read(
+                    "test",
+                    move |conn| Ok(conn.query_row(&sql, [], |row| row.get(0))?),
+                )
                 .await
                 .unwrap(),
             Raw::Postgres(pg) => {
@@ -164,7 +167,11 @@ fn remove(id: &str) -> Write {
 
 fn items(stored: &Stored) -> Vec<(Status, Option<u64>)> {
     let answer: IngestAnswer = serde_json::from_slice(&stored.answer).unwrap();
-    answer.items.iter().map(|item| (item.status, item.version)).collect()
+    answer
+        .items
+        .iter()
+        .map(|item| (item.status, item.version))
+        .collect()
 }
 
 fn fresh(outcome: Result<Outcome, Error>) -> Stored {
@@ -175,7 +182,11 @@ fn fresh(outcome: Result<Outcome, Error>) -> Stored {
 }
 
 async fn a_request_has_one_effect(world: &World) {
-    let first = write("k1", 1, vec![put("a", 1), put("b", 1), Err(Fault::body(fault::NUL, "x"))]);
+    let first = write(
+        "k1",
+        1,
+        vec![put("a", 1), put("b", 1), Err(Fault::body(fault::NUL, "x"))],
+    );
     let answer = fresh(world.store.write(first.clone()).await);
     assert_eq!(
         items(&answer),
@@ -192,9 +203,15 @@ async fn a_request_has_one_effect(world: &World) {
         batch: Uuid::new_v7(uuid::Timestamp::now(uuid::NoContext)),
         ..first.clone()
     };
-    assert_eq!(world.store.write(again).await.unwrap(), Outcome::Replayed(answer.clone()));
+    assert_eq!(
+        world.store.write(again).await.unwrap(),
+        Outcome::Replayed(answer.clone())
+    );
     let other_body = write("k1", 2, vec![put("c", 1)]);
-    assert_eq!(world.store.write(other_body.clone()).await.unwrap(), Outcome::KeyReused);
+    assert_eq!(
+        world.store.write(other_body.clone()).await.unwrap(),
+        Outcome::KeyReused
+    );
     assert_eq!(world.events().await.len(), 2);
 
     // The key's scope is the tenant and the route.
@@ -202,16 +219,25 @@ async fn a_request_has_one_effect(world: &World) {
         tenant: tenant("globex"),
         ..other_body.clone()
     };
-    assert_eq!(items(&fresh(world.store.write(other_tenant).await)), [(Status::Accepted, Some(1))]);
+    assert_eq!(
+        items(&fresh(world.store.write(other_tenant).await)),
+        [(Status::Accepted, Some(1))]
+    );
     let other_route = Write {
         route: Route::One,
         ..other_body
     };
-    assert_eq!(items(&fresh(world.store.write(other_route).await)), [(Status::Accepted, Some(1))]);
+    assert_eq!(
+        items(&fresh(world.store.write(other_route).await)),
+        [(Status::Accepted, Some(1))]
+    );
 
     let found = world.store.batch(&tenant("acme"), first.batch).await.unwrap();
     assert_eq!(found, Some(answer));
-    assert_eq!(world.store.batch(&tenant("globex"), first.batch).await.unwrap(), None);
+    assert_eq!(
+        world.store.batch(&tenant("globex"), first.batch).await.unwrap(),
+        None
+    );
 }
 
 async fn versions_count_events(world: &World) {
@@ -221,11 +247,21 @@ async fn versions_count_events(world: &World) {
         ("v2", 1, (Status::Duplicate, Some(1))),
         ("v3", 2, (Status::Accepted, Some(2))),
     ] {
-        assert_eq!(items(&fresh(world.store.write(write(key, body)).await)), [expect], "{key}");
+        assert_eq!(
+            items(&fresh(world.store.write(write(key, body)).await)),
+            [expect],
+            "{key}"
+        );
     }
-    assert_eq!(items(&fresh(world.store.write(remove("v")).await)), [(Status::Accepted, Some(3))]);
+    assert_eq!(
+        items(&fresh(world.store.write(remove("v")).await)),
+        [(Status::Accepted, Some(3))]
+    );
     assert_eq!(world.store.write(remove("v")).await.unwrap(), Outcome::NoDocument);
-    assert_eq!(world.store.write(remove("nobody")).await.unwrap(), Outcome::NoDocument);
+    assert_eq!(
+        world.store.write(remove("nobody")).await.unwrap(),
+        Outcome::NoDocument
+    );
     let back = fresh(world.store.write(write("v4", 2)).await);
     assert_eq!(items(&back), [(Status::Accepted, Some(4))]);
     let events = world.events().await;
@@ -243,7 +279,10 @@ async fn versions_count_events(world: &World) {
             (4, document::PUT)
         ]
     );
-    let deleted = events.iter().find(|event| event.event_type == document::DELETED).unwrap();
+    let deleted = events
+        .iter()
+        .find(|event| event.event_type == document::DELETED)
+        .unwrap();
     assert_eq!(deleted.payload, r#"{"id":"v"}"#);
     assert_eq!(deleted.topic, document::TOPIC);
     assert!(deleted.trace.is_some());
@@ -251,7 +290,11 @@ async fn versions_count_events(world: &World) {
 
 async fn concurrent_equals_have_one_effect(world: &World) {
     let before = world.events().await.len();
-    let attempts = (0..50).map(|_| world.store.write(write("same", 9, vec![put("s1", 9), put("s2", 9)])));
+    let attempts = (0..50).map(|_| {
+        world
+            .store
+            .write(write("same", 9, vec![put("s1", 9), put("s2", 9)]))
+    });
     let outcomes = join_all(attempts).await;
     let mut answers = Vec::new();
     let mut fresh = 0;
@@ -274,7 +317,11 @@ async fn concurrent_equals_have_one_effect(world: &World) {
 async fn concurrent_writers_leave_no_gaps(world: &World) {
     let writers = (0..60_u8).map(|n| {
         let id = |k: u8| format!("shared-{}", (n + k) % 5);
-        let mut request = write(&format!("w{n}"), n, vec![put(&id(2), n), put(&id(0), n), put(&id(1), n)]);
+        let mut request = write(
+            &format!("w{n}"),
+            n,
+            vec![put(&id(2), n), put(&id(0), n), put(&id(1), n)],
+        );
         if n % 3 == 0 {
             request.tenant = tenant("globex");
         }
@@ -289,7 +336,11 @@ async fn concurrent_writers_leave_no_gaps(world: &World) {
         assert_eq!(event.kseq, *place + 1, "{} of {}", event.key, event.tenant);
         *place = event.kseq;
     }
-    let shared: u64 = last.iter().filter(|(k, _)| k.1.starts_with("shared")).map(|(_, n)| n).sum();
+    let shared: u64 = last
+        .iter()
+        .filter(|(k, _)| k.1.starts_with("shared"))
+        .map(|(_, n)| n)
+        .sum();
     assert_eq!(shared, 180);
 }
 
@@ -305,8 +356,16 @@ async fn a_request_is_stored_whole_or_not_at_all(world: &World) {
     let bad_request = || write("sabotage", 1, vec![put("w-2", 1)]);
     let mut all = Vec::new();
     for n in 0..10_u8 {
-        all.push(world.store.write(write(&format!("good-{n}"), n, vec![put(&format!("good-{n}"), n)])));
-        all.push(world.store.write(if n % 2 == 0 { bad_document() } else { bad_request() }));
+        all.push(
+            world
+                .store
+                .write(write(&format!("good-{n}"), n, vec![put(&format!("good-{n}"), n)])),
+        );
+        all.push(
+            world
+                .store
+                .write(if n % 2 == 0 { bad_document() } else { bad_request() }),
+        );
     }
     let outcomes = join_all(all).await;
     for (index, outcome) in outcomes.into_iter().enumerate() {
@@ -324,7 +383,10 @@ async fn a_request_is_stored_whole_or_not_at_all(world: &World) {
     assert!(!events_after.iter().any(|event| event.key.starts_with("w-")));
     // A failed request leaves its key free.
     let repaired = write("whole-1", 2, vec![put("w-1", 2)]);
-    assert_eq!(items(&fresh(world.store.write(repaired).await)), [(Status::Accepted, Some(1))]);
+    assert_eq!(
+        items(&fresh(world.store.write(repaired).await)),
+        [(Status::Accepted, Some(1))]
+    );
 }
 
 async fn keys_are_free_after_their_time(world: &World) {
@@ -351,7 +413,10 @@ async fn keys_are_free_after_their_time(world: &World) {
     assert_eq!(world.store.prune(cutoff).await.unwrap(), 1);
     assert_eq!(world.store.prune(cutoff).await.unwrap(), 0);
     assert_eq!(world.count("requests").await, requests - 1);
-    assert_eq!(world.store.batch(&tenant("acme"), older.batch).await.unwrap(), None);
+    assert_eq!(
+        world.store.batch(&tenant("acme"), older.batch).await.unwrap(),
+        None
+    );
 }
 
 async fn a_large_batch_is_one_commit(world: &World) {
@@ -377,8 +442,15 @@ async fn suite(world: &World) {
     a_large_batch_is_one_commit(world).await;
     a_request_is_stored_whole_or_not_at_all(world).await;
     world.store.close().await;
-    let closed = world.store.write(write("closed", 1, vec![put("closed", 1)])).await.unwrap_err();
-    assert!(matches!(closed.kind(), ErrorKind::Unavailable { .. }), "{closed:?}");
+    let closed = world
+        .store
+        .write(write("closed", 1, vec![put("closed", 1)]))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(closed.kind(), ErrorKind::Unavailable { .. }),
+        "{closed:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -400,7 +472,11 @@ async fn a_full_queue_refuses_with_a_wait_and_loses_nothing() {
         ..SqliteOptions::default()
     })
     .await;
-    let crowd = (0..100_u8).map(|n| world.store.write(write(&format!("q{n}"), n, vec![put(&format!("q{n}"), n)])));
+    let crowd = (0..100_u8).map(|n| {
+        world
+            .store
+            .write(write(&format!("q{n}"), n, vec![put(&format!("q{n}"), n)]))
+    });
     let (mut stored, mut refused) = (0, 0);
     for outcome in join_all(crowd).await {
         match outcome {
@@ -450,7 +526,10 @@ async fn slow_postgres_requests_share_commits_and_tenants_do_not_wait_for_each_o
     let mut client = pg.client().await.unwrap();
     let tx = client.system().await.unwrap();
     let row = tx
-        .query_one("SELECT count(DISTINCT xmin::text) FROM requests WHERE tenant = 'acme'", &[])
+        .query_one(
+            "SELECT count(DISTINCT xmin::text) FROM requests WHERE tenant = 'acme'",
+            &[],
+        )
         .await
         .unwrap();
     let commits: i64 = row.get(0);

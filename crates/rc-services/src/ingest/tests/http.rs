@@ -52,9 +52,16 @@ async fn a_document_is_stored_replayed_and_followed() {
     let status = world.get(&location).await.json();
     assert_eq!(status["state"], "indexed");
     assert_eq!(status["accepted"], 1);
-    let foreign = Request::get(&location).header("x-rc-tenant", "globex").body("").unwrap();
+    let foreign = Request::get(&location)
+        .header("x-rc-tenant", "globex")
+        .body("")
+        .unwrap();
     assert_eq!(world.send(foreign).await.code(), "RC-ING-024");
-    for unknown in ["/ingest/batches/x", "/ingest/batches/%ff", "/ingest/batches/00000000-0000-0000-0000-000000000000"] {
+    for unknown in [
+        "/ingest/batches/x",
+        "/ingest/batches/%ff",
+        "/ingest/batches/00000000-0000-0000-0000-000000000000",
+    ] {
         assert_eq!(world.get(unknown).await.status, 404, "{unknown}");
     }
 
@@ -72,7 +79,10 @@ async fn a_document_is_stored_replayed_and_followed() {
         request.body("").unwrap()
     };
     let gone = world.send(delete(Some("del"))).await;
-    assert_eq!((gone.status, &gone.json()["items"][0]["version"]), (202, &json!(2)));
+    assert_eq!(
+        (gone.status, &gone.json()["items"][0]["version"]),
+        (202, &json!(2))
+    );
     let replayed = world.send(delete(Some("del"))).await;
     assert_eq!(replayed.header("idempotency-replayed"), Some("true"));
     assert_eq!(world.send(delete(None)).await.code(), "RC-ING-023");
@@ -105,7 +115,10 @@ async fn a_batch_is_partly_stored_and_says_so() {
         (&json!(2), &json!(1), &json!(2))
     );
     let items = answer["items"].as_array().unwrap();
-    let brief: Vec<_> = items.iter().map(|i| (i["index"].as_u64().unwrap(), i["status"].as_str().unwrap())).collect();
+    let brief: Vec<_> = items
+        .iter()
+        .map(|i| (i["index"].as_u64().unwrap(), i["status"].as_str().unwrap()))
+        .collect();
     assert_eq!(brief, [(1, "rejected"), (2, "rejected"), (3, "duplicate")]);
     assert_eq!(items[0]["code"], "RC-ING-001");
     assert!(items[0]["detail"].as_str().unwrap().starts_with("line 2: "));
@@ -119,7 +132,9 @@ async fn a_batch_is_partly_stored_and_says_so() {
     // Another compression of the same body is the same request.
     let again = send("b-1", "", "zstd", zstd).await;
     assert_eq!((again.status, again.body), (202, first.body));
-    let full = send("b-2", "?detail=full", "identity", lines.as_bytes().to_vec()).await.json();
+    let full = send("b-2", "?detail=full", "identity", lines.as_bytes().to_vec())
+        .await
+        .json();
     assert_eq!(full["items"].as_array().unwrap().len(), 5);
     assert_eq!(full["duplicates"], 3);
     world.stop().await;
@@ -148,7 +163,9 @@ async fn fifty_equal_requests_at_once_have_one_effect() {
     let world = World::start("sqlite:").await.unwrap();
     let body = r#"[{"text":"one"},{"text":"two"}]"#;
     let answers = join_all((0..50).map(|_| world.post("/ingest/batch?detail=full", "same", body))).await;
-    let fresh = answers.iter().filter(|answer| answer.header("idempotency-replayed").is_none());
+    let fresh = answers
+        .iter()
+        .filter(|answer| answer.header("idempotency-replayed").is_none());
     assert_eq!(fresh.count(), 1);
     for answer in &answers {
         assert_eq!((answer.status, &answer.body), (202, &answers[0].body));
@@ -158,7 +175,10 @@ async fn fifty_equal_requests_at_once_have_one_effect() {
     })
     .await;
     let metrics = String::from_utf8(world.get("/metrics").await.body.to_vec()).unwrap();
-    assert!(metrics.contains("rc_ingest_items_total{outcome=\"accepted\"} 2"), "{metrics}");
+    assert!(
+        metrics.contains("rc_ingest_items_total{outcome=\"accepted\"} 2"),
+        "{metrics}"
+    );
     assert!(metrics.contains("rc_ingest_replays_total 49"), "{metrics}");
     world.stop().await;
 }
@@ -172,27 +192,174 @@ async fn bad_requests_are_refused_before_anything_is_stored() {
     let large = Bytes::from(vec![b' '; limits::BODY_BYTES_MAX + 1]);
     let bomb = Bytes::from(zstd::encode_all(&*vec![b' '; 64 << 20], 3).unwrap());
     let cases: Vec<(&str, &str, Vec<(&str, &str)>, Bytes, u16, &str)> = vec![
-        ("no key", "/ingest", vec![json], document.clone(), 400, "RC-ING-010"),
-        ("two keys", "/ingest", vec![json, key, ("idempotency-key", "l")], document.clone(), 400, "RC-ING-010"),
-        ("key with space", "/ingest", vec![json, ("idempotency-key", "a b")], document.clone(), 400, "RC-ING-010"),
-        ("bad query", "/ingest?wait=x", vec![json, key], document.clone(), 400, "RC-ING-025"),
-        ("no type", "/ingest", vec![key], document.clone(), 415, "RC-ING-008"),
-        ("wrong type", "/ingest", vec![("content-type", "text/html"), key], document.clone(), 415, "RC-ING-008"),
-        ("wrong charset", "/ingest", vec![("content-type", "application/json; charset=latin1"), key], document.clone(), 415, "RC-ING-008"),
-        ("lines for one", "/ingest", vec![("content-type", "application/x-ndjson"), key], document.clone(), 415, "RC-ING-008"),
-        ("brotli", "/ingest", vec![json, key, ("content-encoding", "br")], document.clone(), 415, "RC-ING-009"),
-        ("not gzip", "/ingest", vec![json, key, ("content-encoding", "gzip")], document.clone(), 400, "RC-ING-007"),
-        ("bomb", "/ingest/batch", vec![json, key, ("content-encoding", "zstd")], bomb, 413, "RC-ING-006"),
-        ("large", "/ingest/batch", vec![json, key], large, 413, "RC-ING-005"),
-        ("empty", "/ingest", vec![json, key], Bytes::new(), 400, "RC-ING-013"),
-        ("no json", "/ingest", vec![json, key], Bytes::from_static(b"{"), 400, "RC-ING-001"),
-        ("array for one", "/ingest", vec![json, key], Bytes::from_static(b"[]"), 400, "RC-ING-016"),
-        ("one for batch", "/ingest/batch", vec![json, key], document.clone(), 400, "RC-ING-016"),
-        ("nul", "/ingest", vec![json, key], Bytes::from_static(br#"{"text":"\u0000"}"#), 400, "RC-ING-003"),
-        ("utf-8", "/ingest", vec![json, key], Bytes::from_static(b"{\"text\":\"\xff\"}"), 400, "RC-ING-002"),
-        ("deep", "/ingest", vec![json, key], Bytes::from("[".repeat(100_000) + &"]".repeat(100_000)), 400, "RC-ING-004"),
-        ("unknown member", "/ingest", vec![json, key], Bytes::from_static(br#"{"txt":"a"}"#), 400, "RC-ING-014"),
-        ("twice", "/ingest", vec![json, key], Bytes::from_static(br#"{"text":"a","text":"b"}"#), 400, "RC-ING-017"),
+        (
+            "no key",
+            "/ingest",
+            vec![json],
+            document.clone(),
+            400,
+            "RC-ING-010",
+        ),
+        (
+            "two keys",
+            "/ingest",
+            vec![json, key, ("idempotency-key", "l")],
+            document.clone(),
+            400,
+            "RC-ING-010",
+        ),
+        (
+            "key with space",
+            "/ingest",
+            vec![json, ("idempotency-key", "a b")],
+            document.clone(),
+            400,
+            "RC-ING-010",
+        ),
+        (
+            "bad query",
+            "/ingest?wait=x",
+            vec![json, key],
+            document.clone(),
+            400,
+            "RC-ING-025",
+        ),
+        (
+            "no type",
+            "/ingest",
+            vec![key],
+            document.clone(),
+            415,
+            "RC-ING-008",
+        ),
+        (
+            "wrong type",
+            "/ingest",
+            vec![("content-type", "text/html"), key],
+            document.clone(),
+            415,
+            "RC-ING-008",
+        ),
+        (
+            "wrong charset",
+            "/ingest",
+            vec![("content-type", "application/json; charset=latin1"), key],
+            document.clone(),
+            415,
+            "RC-ING-008",
+        ),
+        (
+            "lines for one",
+            "/ingest",
+            vec![("content-type", "application/x-ndjson"), key],
+            document.clone(),
+            415,
+            "RC-ING-008",
+        ),
+        (
+            "brotli",
+            "/ingest",
+            vec![json, key, ("content-encoding", "br")],
+            document.clone(),
+            415,
+            "RC-ING-009",
+        ),
+        (
+            "not gzip",
+            "/ingest",
+            vec![json, key, ("content-encoding", "gzip")],
+            document.clone(),
+            400,
+            "RC-ING-007",
+        ),
+        (
+            "bomb",
+            "/ingest/batch",
+            vec![json, key, ("content-encoding", "zstd")],
+            bomb,
+            413,
+            "RC-ING-006",
+        ),
+        (
+            "large",
+            "/ingest/batch",
+            vec![json, key],
+            large,
+            413,
+            "RC-ING-005",
+        ),
+        (
+            "empty",
+            "/ingest",
+            vec![json, key],
+            Bytes::new(),
+            400,
+            "RC-ING-013",
+        ),
+        (
+            "no json",
+            "/ingest",
+            vec![json, key],
+            Bytes::from_static(b"{"),
+            400,
+            "RC-ING-001",
+        ),
+        (
+            "array for one",
+            "/ingest",
+            vec![json, key],
+            Bytes::from_static(b"[]"),
+            400,
+            "RC-ING-016",
+        ),
+        (
+            "one for batch",
+            "/ingest/batch",
+            vec![json, key],
+            document.clone(),
+            400,
+            "RC-ING-016",
+        ),
+        (
+            "nul",
+            "/ingest",
+            vec![json, key],
+            Bytes::from_static(br#"{"text":"\u0000"}"#),
+            400,
+            "RC-ING-003",
+        ),
+        (
+            "utf-8",
+            "/ingest",
+            vec![json, key],
+            Bytes::from_static(b"{\"text\":\"\xff\"}"),
+            400,
+            "RC-ING-002",
+        ),
+        (
+            "deep",
+            "/ingest",
+            vec![json, key],
+            Bytes::from("[".repeat(100_000) + &"]".repeat(100_000)),
+            400,
+            "RC-ING-004",
+        ),
+        (
+            "unknown member",
+            "/ingest",
+            vec![json, key],
+            Bytes::from_static(br#"{"txt":"a"}"#),
+            400,
+            "RC-ING-014",
+        ),
+        (
+            "twice",
+            "/ingest",
+            vec![json, key],
+            Bytes::from_static(br#"{"text":"a","text":"b"}"#),
+            400,
+            "RC-ING-017",
+        ),
     ];
     for (name, path, headers, body, status, code) in cases {
         let mut request = Request::post(path).header("x-rc-tenant", "acme");
@@ -200,22 +367,42 @@ async fn bad_requests_are_refused_before_anything_is_stored() {
             request = request.header(header, value);
         }
         let answer = world.send(request.body(body).unwrap()).await;
-        assert_eq!((answer.status, &*answer.code()), (status, code), "{name}: {answer:?}");
-        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{name}");
+        assert_eq!(
+            (answer.status, &*answer.code()),
+            (status, code),
+            "{name}: {answer:?}"
+        );
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/problem+json"),
+            "{name}"
+        );
         assert!(answer.json()["trace_id"].is_string(), "{name}");
     }
-    let untrusted = Request::post("/ingest").header("idempotency-key", "k").header(json.0, json.1);
+    let untrusted = Request::post("/ingest")
+        .header("idempotency-key", "k")
+        .header(json.0, json.1);
     let answer = world.send(untrusted.body(document.clone()).unwrap()).await;
     assert_eq!((answer.status, &*answer.code()), (401, "RC-ING-026"));
     let wrong = write("/ingest/batch", "k").header("content-type", "text/csv");
     let wrong = world.send(wrong.body("a,b").unwrap()).await;
-    assert!(wrong.header("accept-post").unwrap().contains("application/x-ndjson"));
-    let coded = write("/ingest", "k").header(json.0, json.1).header("content-encoding", "br");
+    assert!(
+        wrong
+            .header("accept-post")
+            .unwrap()
+            .contains("application/x-ndjson")
+    );
+    let coded = write("/ingest", "k")
+        .header(json.0, json.1)
+        .header("content-encoding", "br");
     let coded = world.send(coded.body("x").unwrap()).await;
     assert_eq!(coded.header("accept-encoding"), Some("gzip, zstd, identity"));
     // None of them used the key up or stored anything.
     assert_eq!(world.post("/ingest", "k", document).await.status, 202);
-    assert_eq!(world.get("/-/bus/wait?after=0&timeout_ms=5000").await.json(), json!({ "tail": 1 }));
+    assert_eq!(
+        world.get("/-/bus/wait?after=0&timeout_ms=5000").await.json(),
+        json!({ "tail": 1 })
+    );
     world.stop().await;
 }
 
@@ -225,10 +412,17 @@ async fn the_description_and_the_operational_routes_are_served() {
     let description = world.get("/openapi.json").await.json();
     assert_eq!(description["openapi"], "3.1.0");
     let ready = world.get("/ready").await;
-    assert_eq!((ready.status, &ready.json()["components"]["store"]), (200, &json!("ready")));
+    assert_eq!(
+        (ready.status, &ready.json()["components"]["store"]),
+        (200, &json!("ready"))
+    );
     assert_eq!(world.get("/nothing").await.status, 404);
-    let wrong = Request::put("/ingest").header("x-rc-tenant", "acme").body("").unwrap();
-    assert_eq!(world.send(wrong).await.status, 405);
+    let wrong = Request::put("/ingest")
+        .header("x-rc-tenant", "acme")
+        .body("")
+        .unwrap();
+    let wrong = world.send(wrong).await;
+    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("POST")));
     // A long poll ends with the event, and remembers who asked.
     let poll = world.get("/-/bus/wait?after=0&timeout_ms=20000&consumer=docs-api");
     let write = world.post("/ingest", "k", r#"{"text":"a"}"#);
@@ -242,7 +436,10 @@ async fn the_description_and_the_operational_routes_are_served() {
 async fn slow_postgres_must_be_migrated_first_and_may_come_and_go() {
     let server = rc_test::Postgres::start_own(false);
     let database = server.fresh_database();
-    let refused = World::start(&database.url).await.err().expect("an empty database is refused");
+    let refused = World::start(&database.url)
+        .await
+        .err()
+        .expect("an empty database is refused");
     assert_eq!(refused.code, "RC-ING-029");
     assert_eq!(refused.hint.as_deref(), Some("run `rc migrate`"));
     for (schema, migrations) in crate::ingest::postgres_migrations() {
@@ -256,25 +453,46 @@ async fn slow_postgres_must_be_migrated_first_and_may_come_and_go() {
     let world = World::start(&database.url).await.unwrap();
     let ready = world.get("/ready").await;
     assert_eq!(ready.status, 503);
-    assert!(ready.json()["components"]["store"].as_str().unwrap().starts_with("down: "));
+    assert!(
+        ready.json()["components"]["store"]
+            .as_str()
+            .unwrap()
+            .starts_with("down: ")
+    );
     let document = r#"{"id":"a","text":"a"}"#;
     let answer = world.post("/ingest", "k", document).await;
     assert_eq!((answer.status, &*answer.code()), (503, "RC-ING-022"));
     assert!(answer.header("retry-after").is_some());
     server.start_again();
-    eventually(LIMIT, "the service is ready", async || world.get("/ready").await.status == 200).await;
+    eventually(LIMIT, "the service is ready", async || {
+        world.get("/ready").await.status == 200
+    })
+    .await;
     assert_eq!(world.post("/ingest", "k", document).await.status, 202);
-    assert_eq!(world.get("/-/bus/wait?after=0&timeout_ms=10000").await.json(), json!({ "tail": 1 }));
+    assert_eq!(
+        world.get("/-/bus/wait?after=0&timeout_ms=10000").await.json(),
+        json!({ "tail": 1 })
+    );
 
     // Lost on the way.
     server.stop();
-    eventually(LIMIT, "the loss is seen", async || world.get("/ready").await.status == 503).await;
+    eventually(LIMIT, "the loss is seen", async || {
+        world.get("/ready").await.status == 503
+    })
+    .await;
     let answer = world.post("/ingest", "k-2", document).await;
     assert_eq!(answer.status, 503, "{answer:?}");
     server.start_again();
-    eventually(LIMIT, "the service is ready again", async || world.get("/ready").await.status == 200).await;
+    eventually(LIMIT, "the service is ready again", async || {
+        world.get("/ready").await.status == 200
+    })
+    .await;
     let answer = world.post("/ingest", "k-2", document).await;
-    assert_eq!((answer.status, &answer.json()["duplicates"]), (202, &json!(1)), "{answer:?}");
+    assert_eq!(
+        (answer.status, &answer.json()["duplicates"]),
+        (202, &json!(1)),
+        "{answer:?}"
+    );
     world.stop().await;
 }
 

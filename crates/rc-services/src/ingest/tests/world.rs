@@ -109,7 +109,9 @@ impl World {
     pub(super) async fn send(&self, request: Request<impl Into<Bytes>>) -> Answer {
         let socket = self.layout.socket(&ServiceId::new("ingest").unwrap());
         let request = request.map(Into::into);
-        let response: Response<Bytes> = uds::call(&socket, request, Duration::from_secs(30)).await.unwrap();
+        let response: Response<Bytes> = uds::call(&socket, request, Duration::from_secs(30))
+            .await
+            .unwrap();
         let (head, body) = response.into_parts();
         Answer {
             status: head.status.as_u16(),

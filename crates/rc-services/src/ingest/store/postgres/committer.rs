@@ -65,7 +65,11 @@ impl Load {
         self.waiting.fetch_sub(jobs, Ordering::Relaxed);
         let sample = took_ns / u64::try_from(jobs.max(1)).unwrap_or(1);
         let before = self.ns_per_job.load(Ordering::Relaxed);
-        let after = if before == 0 { sample } else { before - before / 8 + sample / 8 };
+        let after = if before == 0 {
+            sample
+        } else {
+            before - before / 8 + sample / 8
+        };
         self.ns_per_job.store(after, Ordering::Relaxed);
     }
 
@@ -239,7 +243,8 @@ impl Task {
         let Some((tenant, count, began)) = self.owners.remove(&id) else {
             return;
         };
-        self.load.finished(count, self.clock.monotonic_ns().saturating_sub(began));
+        self.load
+            .finished(count, self.clock.monotonic_ns().saturating_sub(began));
         (self.committed)();
         self.busy.remove(&tenant);
         if self.lanes.contains_key(&tenant) {

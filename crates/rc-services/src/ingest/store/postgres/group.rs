@@ -46,7 +46,11 @@ const KEEP: TenantSql = TenantSql::new(
 );
 
 /// Applies `writes`, all of `tenant`, in one transaction: an outcome for each, or nothing for any.
-pub(super) async fn apply(pg: &Postgres, tenant: &TenantId, writes: &[&Write]) -> Result<Vec<Outcome>, Error> {
+pub(super) async fn apply(
+    pg: &Postgres,
+    tenant: &TenantId,
+    writes: &[&Write],
+) -> Result<Vec<Outcome>, Error> {
     let mut client = pg.client().await?;
     let tx = client.tenant(tenant).await?;
     // Under READ COMMITTED each later statement sees what the previous holder of the lock committed.
@@ -72,7 +76,11 @@ struct Group<'w> {
 impl<'w> Group<'w> {
     async fn load(tx: &TenantTx<'_>, writes: &[&Write]) -> Result<Self, Error> {
         let mut group = Self::default();
-        let keyed = || writes.iter().filter_map(|write| Some((write, write.key.as_deref()?)));
+        let keyed = || {
+            writes
+                .iter()
+                .filter_map(|write| Some((write, write.key.as_deref()?)))
+        };
         let (routes, keys): (Vec<&str>, Vec<&str>) =
             keyed().map(|(write, key)| (write.route.as_str(), key)).unzip();
         if !keys.is_empty() {
@@ -155,7 +163,10 @@ impl<'w> Group<'w> {
         let hashes: Vec<&[u8]> = rows.iter().map(|(write, _)| &write.request_hash[..]).collect();
         let answers: Vec<&[u8]> = rows.iter().map(|(_, stored)| &stored.answer[..]).collect();
         let docs: Vec<&str> = rows.iter().map(|(_, stored)| stored.docs.as_str()).collect();
-        let received: Vec<i64> = rows.iter().map(|(_, stored)| stored.received_at.unix_ms()).collect();
+        let received: Vec<i64> = rows
+            .iter()
+            .map(|(_, stored)| stored.received_at.unix_ms())
+            .collect();
         let params: [&(dyn postgres_types::ToSql + Sync); 7] =
             [&batches, &routes, &keys, &hashes, &answers, &docs, &received];
         tx.execute(KEEP, &params).await?;
