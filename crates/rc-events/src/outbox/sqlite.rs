@@ -89,8 +89,10 @@ const NEWEST: &str = "SELECT coalesce(max(pos), 0) FROM outbox";
 
 const OLDEST: &str = "SELECT time_ms FROM outbox WHERE pos > ?1 ORDER BY pos LIMIT 1";
 
+/// Looks at the oldest rows only: an outbox that keeps everything costs no scan.
 const PRUNE: &str = "DELETE FROM outbox WHERE pos IN (
-        SELECT pos FROM outbox WHERE pos <= ?1 AND time_ms < ?2 ORDER BY pos LIMIT ?3
+        SELECT pos FROM (SELECT pos, time_ms FROM outbox ORDER BY pos LIMIT ?3)
+         WHERE pos <= ?1 AND time_ms < ?2
      )";
 
 /// Reads the outbox for a relay. A cursor is a `pos`.

@@ -8,6 +8,7 @@ use deadpool_postgres::{Object, Transaction};
 use postgres_types::ToSql;
 use rc_model::TenantId;
 use tokio_postgres::Row;
+use tracing::Instrument as _;
 
 use super::no_answer;
 use crate::tenant::TENANT_PLACEHOLDER;
@@ -150,7 +151,7 @@ impl SystemTx<'_> {
     /// # Errors
     /// As the server says.
     pub async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
-        self.answer(async {
+        self.traced(sql, async {
             let statement = self.tx.prepare_cached(sql).await?;
             self.tx.execute(&statement, params).await
         })
@@ -162,7 +163,7 @@ impl SystemTx<'_> {
     /// # Errors
     /// As the server says.
     pub async fn query(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        self.answer(async {
+        self.traced(sql, async {
             let statement = self.tx.prepare_cached(sql).await?;
             self.tx.query(&statement, params).await
         })
@@ -174,7 +175,7 @@ impl SystemTx<'_> {
     /// # Errors
     /// As the server says, and when there are more rows.
     pub async fn query_opt(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, Error> {
-        self.answer(async {
+        self.traced(sql, async {
             let statement = self.tx.prepare_cached(sql).await?;
             self.tx.query_opt(&statement, params).await
         })
@@ -186,7 +187,7 @@ impl SystemTx<'_> {
     /// # Errors
     /// As the server says, and when there is none or more than one.
     pub async fn query_one(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
-        self.answer(async {
+        self.traced(sql, async {
             let statement = self.tx.prepare_cached(sql).await?;
             self.tx.query_one(&statement, params).await
         })
@@ -198,7 +199,7 @@ impl SystemTx<'_> {
     /// # Errors
     /// As the server says.
     pub async fn batch(&self, sql: &str) -> Result<(), Error> {
-        self.answer(self.tx.batch_execute(sql)).await
+        self.traced(sql, self.tx.batch_execute(sql)).await
     }
 
     /// Makes it durable.
@@ -217,11 +218,15 @@ impl SystemTx<'_> {
         answer(self.broken, self.limit, self.tx.rollback()).await
     }
 
-    async fn answer<T>(
+    /// Statements are constants, so a span may carry their text; values never appear in it.
+    async fn traced<T>(
         &self,
+        sql: &str,
         call: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {
-        answer(self.broken, self.limit, call).await
+        answer(self.broken, self.limit, call)
+            .instrument(tracing::debug_span!("store", sql))
+            .await
     }
 }
 

@@ -58,8 +58,10 @@ const BACKLOG: &str = "SELECT count(*), min(time_ms) FROM (
         (SELECT time_ms FROM outbox WHERE xid = ANY ($2::text[]::xid8[]))
      ) waiting";
 
+/// Looks at the oldest rows only, by primary key: an outbox that keeps everything costs no scan.
 const PRUNE: &str = "DELETE FROM outbox WHERE pos IN (
-        SELECT pos FROM outbox WHERE xid < $1::text::xid8 AND time_ms < $2 ORDER BY xid LIMIT $3
+        SELECT pos FROM (SELECT pos, xid, time_ms FROM outbox ORDER BY pos LIMIT $3) oldest
+         WHERE xid < $1::text::xid8 AND time_ms < $2
      )";
 
 const TRY_LEAD: &str = "SELECT pg_try_advisory_lock($1, hashtext($2))";

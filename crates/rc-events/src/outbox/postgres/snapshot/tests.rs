@@ -1,0 +1,54 @@
+use super::*;
+
+#[test]
+fn snapshots_round_trip() {
+    for text in ["10:20:", "10:20:10,14,19", "1:1:"] {
+        assert_eq!(Snapshot::parse(text).unwrap().to_string(), text);
+    }
+    for bad in [
+        "",
+        "10",
+        "10:20",
+        "20:10:",
+        "a:b:",
+        "10:20:x",
+        "10:20:1:2",
+        "10:20:,",
+    ] {
+        assert_eq!(Snapshot::parse(bad).unwrap_err().code(), "RC-EVT-008", "{bad}");
+    }
+}
+
+#[test]
+fn only_a_change_of_visibility_is_a_difference() {
+    let at = |text| Snapshot::parse(text).unwrap();
+    assert!(!at("10:20:10,14").differs(&at("10:20:10,14")));
+    assert!(at("10:20:10,14").differs(&at("14:20:14")));
+    assert!(at("10:20:10").differs(&at("10:21:10")));
+}
+
+#[test]
+fn cursors_round_trip() {
+    let whole = PairCursor {
+        done: Snapshot::parse("10:20:12").unwrap(),
+        open: None,
+    };
+    let part = PairCursor {
+        open: Some((
+            Snapshot::parse("20:30:").unwrap(),
+            RowKey {
+                tenant: "acme".to_owned(),
+                topic: "docs".to_owned(),
+                key: "with \"quotes\" and ,".to_owned(),
+                kseq: 7,
+            },
+        )),
+        ..whole.clone()
+    };
+    for cursor in [whole, part] {
+        assert_eq!(PairCursor::parse(&cursor.to_cursor()).unwrap(), cursor);
+    }
+    for bad in ["7", "{}", "{\"done\":\"1:1:\",\"to\":\"2:2:\"}"] {
+        PairCursor::parse(&Cursor::new(bad)).unwrap_err();
+    }
+}
