@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rc_model::{Clock, TenantId, Timestamp, TraceContext};
-use rc_store::{Migration, Migrations, Sqlite, SqliteOptions};
+use rc_store::{ErrorKind, Migration, Migrations, Sqlite, SqliteOptions};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use uuid::Uuid;
@@ -132,6 +132,22 @@ impl SqliteBus {
         self.db.close().await;
     }
 
+    /// A consumer may open the file in the moment between its creation and its tables: that passes.
+    fn read_failed(&self, error: rc_store::Error) -> Error {
+        let unready = self.db.is_readonly()
+            && error.kind() == ErrorKind::Bug
+            && format!("{error:?}").contains("no such table: bus");
+        let error = if unready {
+            let kind = ErrorKind::Unavailable {
+                retry_after: POLL_MAX,
+            };
+            rc_store::Error::caused(kind, "the bus is not ready yet", error)
+        } else {
+            error
+        };
+        Error::from_store("failed to read the bus")(error)
+    }
+
     /// The store under the bus.
     #[must_use]
     pub fn store(&self) -> &Sqlite {
@@ -197,7 +213,7 @@ impl Bus for SqliteBus {
             self.db
                 .read("bus.cursor", move |conn| cursor(conn, &origin))
                 .await
-                .map_err(Error::from_store("failed to read the bus"))
+                .map_err(|error| self.read_failed(error))
         })
     }
 
@@ -206,7 +222,7 @@ impl Bus for SqliteBus {
             self.db
                 .read("bus.read", move |conn| read(conn, after, limit))
                 .await
-                .map_err(Error::from_store("failed to read the bus"))
+                .map_err(|error| self.read_failed(error))
         })
     }
 
@@ -215,7 +231,7 @@ impl Bus for SqliteBus {
             self.db
                 .read("bus.tail", |conn| Ok(state(conn)?.tail))
                 .await
-                .map_err(Error::from_store("failed to read the bus"))
+                .map_err(|error| self.read_failed(error))
         })
     }
 
@@ -277,7 +293,7 @@ impl Bus for SqliteBus {
                     Ok(rows.collect::<Result<_, _>>()?)
                 })
                 .await
-                .map_err(Error::from_store("failed to read the bus"))
+                .map_err(|error| self.read_failed(error))
         })
     }
 

@@ -321,3 +321,17 @@ async fn another_process_reads_the_embedded_bus_while_it_is_written() {
     assert!(reader.publish(publish).await.is_err());
     writer.close().await;
 }
+
+#[tokio::test]
+async fn a_bus_without_its_tables_yet_is_asked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bus.db");
+    let store = rc_store::Sqlite::open(&path, rc_store::SqliteOptions::default()).unwrap();
+    store
+        .write("other", |conn| Ok(conn.execute_batch("CREATE TABLE other (x)")?))
+        .await
+        .unwrap();
+    let reader = SqliteBus::open_readonly(&path, Arc::new(ManualClock::new(START))).unwrap();
+    let error = reader.tail().await.unwrap_err();
+    assert!(error.retry_after().is_some(), "{error:?}");
+}
