@@ -309,20 +309,18 @@ impl<D: Downstream> Exchange<'_, D> {
         let bodyless = head.body.is_done() && (self.forward.is_head || matches!(head.status, 204 | 304));
         self.client.start(head.status, fields, head.length, bodyless);
         let stall = worker.shared.config.limits.stall_timeout;
-        let mut progress = Instant::now();
+        let mut limit = None;
         let whole = poll_fn(|cx| {
             let before = ticket.bytes_out + self.body_bytes;
             let waiting = self.client.waiting();
-            let moved = match self.poll_relay(&mut head, &mut ticket.bytes_out, cx) {
-                Poll::Ready(done) => return Poll::Ready(done),
-                Poll::Pending => {
-                    before != ticket.bytes_out + self.body_bytes || waiting != self.client.waiting()
-                }
-            };
-            if moved {
-                progress = Instant::now();
+            if let Poll::Ready(done) = self.poll_relay(&mut head, &mut ticket.bytes_out, cx) {
+                return Poll::Ready(done);
             }
-            self.timer.poll(progress + stall, cx).map(|()| Err("no progress"))
+            if before != ticket.bytes_out + self.body_bytes || waiting != self.client.waiting() {
+                limit = None;
+            }
+            let until = *limit.get_or_insert_with(|| Instant::now() + stall);
+            self.timer.poll(until, cx).map(|()| Err("no progress"))
         });
         if let Err(reason) = whole.await {
             let trace_id = ticket.trace.trace_id_hex();
@@ -399,16 +397,17 @@ pub(crate) async fn flush<D: Downstream>(
     stall: std::time::Duration,
 ) -> Fate {
     let mut waiting = usize::MAX;
-    let mut limit = Instant::now() + stall;
+    let mut limit = None;
     poll_fn(|cx| match client.poll_flush(cx) {
         Poll::Ready(Ok(())) => Poll::Ready(Fate::Done),
         Poll::Ready(Err(_)) => Poll::Ready(Fate::Cut),
         Poll::Pending => {
             if client.waiting() < waiting {
                 waiting = client.waiting();
-                limit = Instant::now() + stall;
+                limit = None;
             }
-            timer.poll(limit, cx).map(|()| Fate::Cut)
+            let until = *limit.get_or_insert_with(|| Instant::now() + stall);
+            timer.poll(until, cx).map(|()| Fate::Cut)
         }
     })
     .await

@@ -203,8 +203,7 @@ impl H1 {
         } else {
             limits.idle_timeout
         };
-        let idle_until = Instant::now() + patience;
-        let mut head_until = None;
+        let (mut idle_until, mut head_until) = (None, None);
         let mut blank_line = false;
         poll_fn(|cx| {
             loop {
@@ -247,7 +246,8 @@ impl H1 {
                     Poll::Pending => {}
                 }
                 if idle {
-                    return timer.poll(idle_until, cx).map(|()| Err(NoHead::Closed));
+                    let until = *idle_until.get_or_insert_with(|| Instant::now() + patience);
+                    return timer.poll(until, cx).map(|()| Err(NoHead::Closed));
                 }
                 let until = *head_until.get_or_insert_with(|| Instant::now() + limits.head_timeout);
                 return timer

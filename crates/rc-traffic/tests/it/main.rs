@@ -1,11 +1,22 @@
 //! Exchanges with a live gateway over real sockets.
 
+#[cfg(test)]
+mod ambiguity;
+#[cfg(test)]
 mod basics;
+#[cfg(test)]
 mod bodies;
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
 mod h2_raw;
+#[cfg(test)]
 mod limits;
+#[cfg(test)]
 mod reload;
+#[cfg(test)]
 mod smuggling;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
 mod tls;

@@ -387,7 +387,7 @@ impl Live {
     /// Sends one request on a connection of its own.
     pub(crate) fn get(&self, target: &str) -> Reply {
         let mut client = self.client();
-        client.send(&self.request(&format!("GET {target}"), ""));
+        client.send(self.request(&format!("GET {target}"), ""));
         client.reply()
     }
 
