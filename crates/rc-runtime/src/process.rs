@@ -129,13 +129,10 @@ impl ProcessTarget {
         let mut child = command.spawn().map_err(|error| failed(&program, error))?;
         // Our copies of the write end go with it, so that the pipe ends with the child.
         drop(command);
-        let captured = journal::capture(
-            spec.id.as_str(),
-            reader,
-            self.journal(spec),
-            Arc::clone(&self.clock),
-        )
-        .map_err(|error| failed("no thread for its output", error))?;
+        let journal = self.journal(spec);
+        journal::with(&journal, |journal| journal.clear_tail());
+        let captured = journal::capture(spec.id.as_str(), reader, journal, Arc::clone(&self.clock))
+            .map_err(|error| failed("no thread for its output", error))?;
         Ok(ProcessInstance {
             stdin: child.stdin.take(),
             child,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rc_model::ServiceId;
 
-/// Everything a target needs to run one service. Two equal specs need no restart.
+/// Everything a target needs to run one service.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServiceSpec {
     /// The service's name in the catalog.
@@ -38,6 +38,20 @@ pub struct ServiceSpec {
     pub kind: Kind,
     /// Where it answers, for people.
     pub address: String,
+}
+
+impl ServiceSpec {
+    /// Whether an instance of `self` is as good as one of `other`: they differ at most in the order in which
+    /// services start and stop.
+    #[must_use]
+    pub fn runs_like(&self, other: &Self) -> bool {
+        let other = Self {
+            needs: self.needs.clone(),
+            outlived_by: self.outlived_by.clone(),
+            ..other.clone()
+        };
+        *self == other
+    }
 }
 
 /// Whose program a service is, which decides how it is kept from becoming an orphan.

@@ -163,7 +163,9 @@ impl Supervisor {
                 None => changes.added.push(id.clone()),
                 Some(old) if old != spec => {
                     running.tell(id, Desired::Run(Arc::new(spec.clone())));
-                    changes.changed.push(id.clone());
+                    if !old.runs_like(spec) {
+                        changes.changed.push(id.clone());
+                    }
                 }
                 Some(_) => {}
             }

@@ -29,7 +29,7 @@ pub trait Target: Send + Sync {
     /// Writes a remark of the supervisor into the service's log.
     fn note(&self, spec: &ServiceSpec, level: &'static str, text: &str);
 
-    /// What the service's instances printed last, oldest first.
+    /// What the service's last instance printed last, oldest first.
     fn last_lines(&self, service: &ServiceId) -> Vec<String>;
 
     /// Forgets what is kept for a service that was removed.

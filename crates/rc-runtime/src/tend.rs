@@ -183,7 +183,9 @@ impl Tended {
     async fn desired(&mut self, desired: Desired) {
         match desired {
             Desired::Run(spec) => {
-                if spec != self.spec {
+                if spec.runs_like(&self.spec) {
+                    self.spec = spec;
+                } else {
                     self.note("info", "its entry in the catalog changed: it is started anew");
                     self.machine.set_policy(policy(&self.around.policy, &spec));
                     self.last_exit = None;

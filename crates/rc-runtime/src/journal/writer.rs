@@ -84,10 +84,15 @@ impl Journal {
         }
     }
 
-    /// What was printed last, oldest first.
+    /// What the present instance printed last, oldest first.
     #[must_use]
     pub fn tail(&self) -> Vec<String> {
         self.tail.iter().cloned().collect()
+    }
+
+    /// Forgets the last lines: what comes now is another instance's.
+    pub fn clear_tail(&mut self) {
+        self.tail.clear();
     }
 
     /// Bytes that could not be written so far.

@@ -106,3 +106,25 @@ async fn a_contradiction_changes_nothing() {
     running.stop().await;
     assert_eq!(handle.apply(Vec::new()).await.unwrap_err(), SpecError::Stopping);
 }
+
+#[tokio::test]
+async fn another_order_restarts_nobody() {
+    let world = World::new();
+    let spec = |name: &str| world.spec(name, Kind::Ours, "exec sleep 1000");
+    let running = world.start(vec![spec("gateway"), spec("api")]);
+    let before = running.ready(2).await;
+    let mut gateway = spec("gateway");
+    gateway.outlived_by = vec![id("api"), id("new")];
+    gateway.needs = vec![id("api")];
+    let changes = running
+        .handle
+        .apply(vec![gateway, spec("api"), spec("new")])
+        .await
+        .unwrap();
+    assert_eq!((changes.added, changes.changed), (vec![id("new")], Vec::new()));
+    let after = running.ready(3).await;
+    for name in ["gateway", "api"] {
+        assert_eq!(after.services[&id(name)].pid, before.services[&id(name)].pid);
+    }
+    running.stop().await;
+}
