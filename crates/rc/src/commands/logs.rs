@@ -274,6 +274,12 @@ pub(crate) fn pretty(line: &str, color: bool) -> String {
     };
     let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
     let level = text("level");
+    // The supervisor's remarks stand among the service's own lines.
+    let speaker = if text("target") == "supervisor" {
+        "rc up: "
+    } else {
+        ""
+    };
     let level_color = match level {
         "error" => RED,
         "warn" => YELLOW,
@@ -284,7 +290,7 @@ pub(crate) fn pretty(line: &str, color: bool) -> String {
         "{} {} {}",
         paint(color, DIM, clock(text("ts"))),
         paint(color, level_color, &format!("{:<5}", level.to_uppercase())),
-        printable(text("msg"))
+        format_args!("{speaker}{}", printable(text("msg")))
     );
     // Who prints and which module is said elsewhere or nobody's question.
     let rest = fields
