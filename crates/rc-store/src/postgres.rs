@@ -6,6 +6,7 @@
 
 mod client;
 mod config;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,16 +116,17 @@ impl Postgres {
     /// A pool for `url`. Opens no connection yet: use [`Self::ping`] to learn whether the server is there.
     ///
     /// # Errors
-    /// [`ErrorKind::Url`] when the URL is not one.
+    /// [`ErrorKind::Url`] when the URL is not one, or the certificates it names cannot be read.
     pub fn connect(url: &str, options: &PostgresOptions) -> Result<Self, Error> {
-        let config = config::with_limits(config_of(url)?, options)?;
-        let manager = Manager::from_config(
-            config,
-            tokio_postgres::NoTls,
-            ManagerConfig {
-                recycling_method: RecyclingMethod::Fast,
-            },
-        );
+        let target = config_of(url)?;
+        let config = config::with_limits(&target, options)?;
+        let manager_config = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
+        let manager = match &target.trusted {
+            None => Manager::from_config(config, tokio_postgres::NoTls, manager_config),
+            Some(root) => Manager::from_config(config, tls::Tls::trusting(root)?, manager_config),
+        };
         let pool = Pool::builder(manager)
             .max_size(options.pool_max.max(1))
             .runtime(Runtime::Tokio1)

@@ -161,6 +161,21 @@ impl Postgres {
         }
     }
 
+    /// Puts a file into the data folder, readable by the server alone: certificates, keys.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn add_file(&self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.folder.join("data").join(name);
+        fs_err::write(&path, text).expect("the data folder can be written");
+        let private = std::fs::Permissions::from_mode(0o600);
+        fs_err::set_permissions(&path, private).expect("our own file");
+        if let Some((user, group)) = self.owner {
+            std::os::unix::fs::chown(&path, Some(user), Some(group)).expect("root gives files away");
+        }
+    }
+
     /// Stops the server at once, as a crash would, and keeps its data.
     ///
     /// # Panics

@@ -262,9 +262,59 @@ async fn live_a_call_that_gets_no_answer_gives_its_connection_up() {
     assert_ne!(pid(&store).await, before);
 }
 
+#[tokio::test]
+async fn live_tls_reaches_the_right_server_and_no_other() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let server = rc_test::Postgres::start_own(true);
+    server.add_file("server.crt", &made.cert.pem());
+    server.add_file("server.key", &made.signing_key.serialize_pem());
+    server.admin(&["ALTER SYSTEM SET ssl = on"]);
+    server.stop();
+    server.start_again();
+    let folder = tempfile::tempdir().unwrap();
+    let (right, wrong) = (
+        folder.path().join("right root.pem"),
+        folder.path().join("wrong.pem"),
+    );
+    fs_err::write(&right, made.cert.pem()).unwrap();
+    fs_err::write(&wrong, other.cert.pem()).unwrap();
+    let url = server.fresh_database().url;
+    let ask = async |host: &str, root: &std::path::Path| {
+        let root = root.display().to_string().replace(' ', "%20").replace('/', "%2F");
+        let url = format!(
+            "{}?sslmode=verify-full&sslrootcert={root}",
+            url.replace("127.0.0.1", host)
+        );
+        let store = Postgres::connect(&url, &options())?;
+        let mut client = store.client().await?;
+        let tx = client.system().await?;
+        let row = tx
+            .query_one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[])
+            .await?;
+        Ok::<bool, Error>(row.get(0))
+    };
+    assert!(ask("localhost", &right).await.unwrap());
+    for (host, root) in [("localhost", &wrong), ("127.0.0.1", &right)] {
+        let error = ask(host, root).await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Unavailable { .. }), "{error:?}");
+        assert!(format!("{error:?}").contains("certificate"), "{error:?}");
+    }
+    let error = ask("localhost", &folder.path().join("missing.pem"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Url);
+
+    // A server without TLS is not spoken to in the clear.
+    server.admin(&["ALTER SYSTEM SET ssl = off"]);
+    server.stop();
+    server.start_again();
+    ask("localhost", &right).await.unwrap_err();
+}
+
 #[test]
 fn tls_that_is_asked_for_is_not_silently_left_out() {
     let error = Postgres::connect("postgres://h/db?sslmode=require", &options()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Url);
-    assert!(error.to_string().contains("sslmode=require"), "{error}");
+    assert!(error.to_string().contains("sslrootcert"), "{error}");
 }

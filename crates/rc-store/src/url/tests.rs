@@ -19,6 +19,9 @@ fn bad_urls_are_refused_with_the_code_of_urls() {
         "postgres://u:p@h:notaport/db",
         "postgres://u@h/db?no_such_option=1",
         "postgres://u@h/db?sslmode=verify-full",
+        "postgres://u@h/db?sslmode=require",
+        "postgres://u@h/db?sslmode=disable&sslrootcert=/x",
+        "postgres://u@h/db?sslmode=verify-ca&sslrootcert=/x",
         &long,
     ] {
         let error = StoreUrl::parse(url).unwrap_err();
