@@ -28,6 +28,17 @@ struct Service {
 
 impl Service {
     async fn start(project: &Path, store_url: &str) -> Result<Self, StartError> {
+        Self::start_with(project, store_url, async |config, deps| {
+            docs::run(config, deps).await
+        })
+        .await
+    }
+
+    async fn start_with(
+        project: &Path,
+        store_url: &str,
+        run: impl AsyncFnOnce(ServiceConfig, Deps) -> Result<(), StartError>,
+    ) -> Result<Self, StartError> {
         let layout = Layout::new(project);
         fs_err::create_dir_all(layout.run()).unwrap();
         let tree = Tree::new();
@@ -42,7 +53,7 @@ impl Service {
             metrics: Metrics::new(),
             readiness: Readiness::new(),
         };
-        docs::run(config, deps).await?;
+        run(config, deps).await?;
         Ok(Self { layout, tree })
     }
 
@@ -137,6 +148,55 @@ async fn it_is_ready_before_there_is_a_bus_and_follows_it_later() {
         "what was applied stays, without the bus"
     );
     again.tree.drain(SOON).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ingest_accepts_is_searchable_when_it_says_so() {
+    let project = tempfile::tempdir().unwrap();
+    let docs = Service::start(project.path(), "sqlite:").await.unwrap();
+    let ingest = Service::start_with(project.path(), "sqlite:", async |config, deps| {
+        crate::ingest::run(config, deps).await
+    })
+    .await
+    .unwrap();
+    let socket = docs.layout.socket(&ServiceId::new("ingest").unwrap());
+    let write = async |method: &str, target: &str, key: String, body: String| {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{target}?wait=indexed&timeout=20s"))
+            .header("x-rc-tenant", "acme")
+            .header("idempotency-key", key)
+            .header("content-type", "application/json")
+            .body(Bytes::from(body))
+            .unwrap();
+        let answer = uds::call(&socket, request, SOON).await.unwrap();
+        assert!(answer.status().is_success(), "{:?}", answer.body());
+        let body: Value = serde_json::from_slice(answer.body()).unwrap();
+        assert_eq!(body["indexed"], true, "{body}");
+    };
+    // Each round reads at once what it wrote: a stale answer, shared or not, would show.
+    for round in 1..=30_u64 {
+        let items: Vec<Value> = (0..5)
+            .map(|number| json!({"id": format!("doc{number}"), "text": format!("word round{round}")}))
+            .collect();
+        write(
+            "POST",
+            "/ingest/batch",
+            format!("put-{round}"),
+            json!(items).to_string(),
+        )
+        .await;
+        let word = format!("round{round}");
+        let (found, document) = futures_util::join!(docs.finds(&word, 5), docs.get("/docs/doc4"));
+        assert!(found, "round {round}");
+        let document: Value = serde_json::from_slice(document.body()).unwrap();
+        assert_eq!(document["version"], round);
+    }
+    write("DELETE", "/docs/doc0", "delete".to_owned(), String::new()).await;
+    assert_eq!(docs.get("/docs/doc0").await.status(), StatusCode::NOT_FOUND);
+    assert!(docs.finds("word", 4).await);
+    ingest.tree.drain(SOON).await.unwrap();
+    docs.tree.drain(SOON).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
