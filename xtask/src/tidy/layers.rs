@@ -93,7 +93,7 @@ const FENCED: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["axum"],
-        &["rc-serve", "rc-services"],
+        &["rc-serve", "rc-services", "rc"],
         "engines know no web framework",
     ),
     (

@@ -30,7 +30,7 @@ const HOMES: &[&str] = &[
     concat!("/Us", "ers/"),
 ];
 
-const EXAMPLE_USERS: &[&str] = &["you", "user", "vscode"];
+const EXAMPLE_USERS: &[&str] = &["me", "you", "user", "vscode"];
 
 pub(super) fn check(tree: &Tree) -> Vec<Fault> {
     tree.files
