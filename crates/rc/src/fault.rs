@@ -50,8 +50,13 @@ impl Outcome {
 }
 
 /// An error a person sees: what happened, why, and what to do.
+///
+/// One pointer wide, so that results stay small.
 #[derive(Debug)]
-pub(crate) struct Fault {
+pub(crate) struct Fault(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     exit: Exit,
     code: &'static str,
     message: String,
@@ -61,13 +66,13 @@ pub(crate) struct Fault {
 
 impl Fault {
     fn new(exit: Exit, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Inner {
             exit,
             code,
             message: message.into(),
             hint: None,
             source: None,
-        }
+        }))
     }
 
     /// The answer is no (exit 1).
@@ -87,26 +92,27 @@ impl Fault {
 
     /// The same fault with what to do next.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
     /// The same fault with its cause.
     pub(crate) fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.0.source = Some(source.into());
         self
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 
 impl std::error::Error for Fault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source
+        self.0
+            .source
             .as_deref()
             .map(|source| source as &(dyn std::error::Error + 'static))
     }
@@ -114,11 +120,12 @@ impl std::error::Error for Fault {
 
 impl miette::Diagnostic for Fault {
     fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        Some(Box::new(self.code))
+        Some(Box::new(self.0.code))
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.hint
+        self.0
+            .hint
             .as_ref()
             .map(|hint| Box::new(hint) as Box<dyn fmt::Display>)
     }
@@ -149,7 +156,7 @@ pub(crate) fn install_hooks(color: bool) {
 pub(crate) fn exit_with(report: &miette::Report, json: bool) -> ExitCode {
     let exit = report
         .downcast_ref::<Fault>()
-        .map_or(Exit::World, |fault| fault.exit);
+        .map_or(Exit::World, |fault| fault.0.exit);
     if json {
         let causes: Vec<String> = report.chain().skip(1).map(ToString::to_string).collect();
         let body = serde_json::json!({

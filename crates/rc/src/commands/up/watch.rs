@@ -22,6 +22,8 @@ pub(super) struct Watch {
     dir: PathBuf,
     stamps: [Stamp; 3],
     digest: Digest,
+    look_every: Duration,
+    rest: Duration,
 }
 
 impl Watch {
@@ -31,19 +33,21 @@ impl Watch {
             dir: dir.to_owned(),
             stamps: stamps(dir),
             digest: Sources::from_dir(dir).digest(),
+            look_every: LOOK_EVERY,
+            rest: REST,
         }
     }
 
     /// Waits for the next look. The files' texts when they differ from the last ones seen. Cancel safe.
     pub(super) async fn changed(&mut self) -> Option<Sources> {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(self.look_every).await;
         let mut seen = stamps(&self.dir);
         if seen == self.stamps {
             return None;
         }
         // An editor may be in the middle of writing, and half a file may well be valid: wait until it rests.
         for _ in 0..RESTLESS_LOOKS_MAX {
-            tokio::time::sleep(REST).await;
+            tokio::time::sleep(self.rest).await;
             let before = std::mem::replace(&mut seen, stamps(&self.dir));
             if before == seen {
                 break;
@@ -67,12 +71,17 @@ fn stamps(dir: &Path) -> [Stamp; 3] {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn only_another_text_is_a_change() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("service-catalog.yaml");
         fs_err::write(&path, "services: {}\n").unwrap();
-        let mut watch = Watch::new(dir.path());
+        let moment = Duration::from_millis(2);
+        let mut watch = Watch {
+            look_every: moment,
+            rest: moment,
+            ..Watch::new(dir.path())
+        };
         assert!(watch.changed().await.is_none());
         fs_err::write(dir.path().join("other.yaml"), "x").unwrap();
         assert!(watch.changed().await.is_none());
