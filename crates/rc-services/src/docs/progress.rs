@@ -6,6 +6,7 @@ use std::time::Duration;
 use rc_model::TenantId;
 use rc_store::Error;
 use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::store::DocsStore;
 
@@ -23,6 +24,8 @@ const LOOK_TIME_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Progress {
     generation: Arc<watch::Sender<u64>>,
     slots: Arc<Semaphore>,
+    /// Ends all waits: a service that stops must not wait for those who wait.
+    stopping: CancellationToken,
 }
 
 /// Why a wait did not begin or did not go on.
@@ -41,8 +44,10 @@ impl From<Error> for WaitFault {
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
+    /// Nothing is visible yet; waits end when `stopping` is cancelled.
+    pub(super) fn new(stopping: CancellationToken) -> Self {
         Self {
+            stopping,
             generation: Arc::new(watch::Sender::new(0)),
             slots: Arc::new(Semaphore::new(WAITERS_MAX)),
         }
@@ -81,7 +86,8 @@ impl Progress {
             return Ok(false);
         };
         let reached = reach(&mut changed, store, tenant, missing?);
-        let Ok(reached) = tokio::time::timeout(limit, reached).await else {
+        let reached = tokio::time::timeout(limit, self.stopping.run_until_cancelled(reached));
+        let Ok(Some(reached)) = reached.await else {
             return Ok(false);
         };
         reached?;

@@ -15,6 +15,9 @@ use super::meters::Meters;
 use super::progress::Progress;
 use super::store::{CONSUMER, DocsStore};
 
+/// The longest poll: ingest finishes open exchanges before it ends, and should not wait long for this one.
+const WAKE_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// How much longer than its own timeout a long poll may take.
 const WAKE_GRACE: Duration = Duration::from_secs(2);
 
@@ -64,6 +67,7 @@ struct Tail {
 
 impl Wake for IngestWake {
     fn wait(&self, after: Seq, timeout: Duration) -> BoxFuture<'_, Result<Seq, Error>> {
+        let timeout = timeout.min(WAKE_TIME_MAX);
         let target = format!(
             "/-/bus/wait?after={after}&timeout_ms={}&consumer={CONSUMER}",
             timeout.as_millis()

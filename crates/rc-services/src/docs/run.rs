@@ -67,7 +67,7 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
     // Stopped after the edge: requests that are under way may wait for the projector.
     let workers = Tree::new();
     let parts = Parts {
-        progress: Progress::new(),
+        progress: Progress::new(deps.tree.stopping()),
         meters: Meters::register(&deps.metrics),
         store_ready: deps.readiness.component("store"),
         projector_ready: deps.readiness.component("projector"),

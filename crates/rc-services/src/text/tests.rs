@@ -25,7 +25,7 @@ fn words_are_lower_case_and_without_accents() {
 #[test]
 fn scripts_without_spaces_give_one_token_per_character() {
     folded("東京都は日本", "東 京 都 は 日 本");
-    folded("か\u{3099}く ｶﾞ", "が く ガ");
+    folded("か\u{3099}く ｶﾞ 🈀", "が く ガ ほ か");
     folded("Rust入門2024年版", "rust 入 門 2024 年 版");
     folded("한국어 \u{1112}\u{1161}\u{11ab}", "한국어 한");
     folded("हिन्दी", "हिन्दी");
@@ -204,7 +204,7 @@ proptest! {
 
     #[test]
     fn tokens_hold_only_what_both_engines_pass_through(text in any::<String>()) {
-        let mut end = 0;
+        let mut last = 0;
         for_each_token(&text, |token, range| {
             assert!(!token.is_empty());
             assert!(token.chars().count() <= TOKEN_CHARS_MAX);
@@ -212,8 +212,8 @@ proptest! {
             assert!(!token.chars().any(char::is_whitespace), "{token:?}");
             assert!(range.start < range.end && range.end <= text.len());
             assert!(text.get(range.clone()).is_some());
-            assert!(range.start + 4 > end, "ranges ascend");
-            end = range.end;
+            assert!(range.start >= last, "ranges ascend; one character may give two tokens");
+            last = range.start;
         });
     }
 

@@ -60,7 +60,8 @@ impl World {
 
     /// Starts the projector on a tree of its own.
     fn start(&self) -> (Tree, Progress) {
-        let (tree, progress) = (Tree::new(), Progress::new());
+        let tree = Tree::new();
+        let progress = Progress::new(tree.stopping());
         let projection = DocsProjection {
             store: Arc::clone(&self.store) as Arc<dyn DocsStore>,
             progress: progress.clone(),

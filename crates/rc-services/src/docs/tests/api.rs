@@ -49,7 +49,7 @@ impl Answer {
 
 impl Client {
     fn new(world: &World) -> Self {
-        let progress = Progress::new();
+        let progress = Progress::new(tokio_util::sync::CancellationToken::new());
         let api = Api {
             store: Arc::clone(&world.store),
             progress: progress.clone(),

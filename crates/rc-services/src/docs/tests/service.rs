@@ -195,8 +195,17 @@ async fn what_ingest_accepts_is_searchable_when_it_says_so() {
     write("DELETE", "/docs/doc0", "delete".to_owned(), String::new()).await;
     assert_eq!(docs.get("/docs/doc0").await.status(), StatusCode::NOT_FOUND);
     assert!(docs.finds("word", 4).await);
+    // A wait that is open does not hold up the end.
+    let body = json!({"tenant": "acme", "docs": [["never", 1]], "timeout_ms": 30_000}).to_string();
+    let wait = Request::post("/-/indexed").body(Bytes::from(body)).unwrap();
+    let docs_socket = docs.layout.socket(&ServiceId::new("docs-api").unwrap());
+    let end = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        docs.tree.drain(Duration::from_secs(5)).await.unwrap();
+    };
+    let (answer, ()) = futures_util::join!(uds::call(&docs_socket, wait, SOON), end);
+    assert_eq!(answer.unwrap().body(), r#"{"indexed":false}"#);
     ingest.tree.drain(SOON).await.unwrap();
-    docs.tree.drain(SOON).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
