@@ -31,11 +31,24 @@ const WAL_BYTES_KEPT: u32 = 16 * 1024 * 1024;
 /// Statements kept prepared a connection. One more set a tenant where tables are the tenant's own.
 const STATEMENTS_CACHED: usize = 128;
 
+/// The writer's place in a file.
+pub(super) struct WriterLock(fs_err::File);
+
+impl Drop for WriterLock {
+    fn drop(&mut self) {
+        // Given back by name, not by closing: a process that another thread is just starting holds a copy
+        // of the descriptor until its `exec`, and closing ours would leave the lock with it.
+        if let Err(error) = rustix::fs::flock(self.0.file(), FlockOperation::Unlock) {
+            tracing::warn!(%error, "failed to give the writer's place back before the file is closed");
+        }
+    }
+}
+
 /// The writer's connection and the lock that makes it the only one.
 pub(super) struct WriterPlace {
     pub(super) conn: Connection,
     /// Held until the writer thread ends; the kernel gives it back when the process dies.
-    pub(super) lock: fs_err::File,
+    pub(super) lock: WriterLock,
 }
 
 /// Opens or creates the file as its only writer.
@@ -138,7 +151,7 @@ fn check_ours(conn: &Connection, path: &Path, may_be_empty: bool) -> Result<(), 
 
 /// The lock file beside the database. It is never removed: removing it would let two writers lock two
 /// different files of the same name.
-fn take_lock(path: &Path) -> Result<fs_err::File, Error> {
+fn take_lock(path: &Path) -> Result<WriterLock, Error> {
     let lock_path = lock_path(path);
     let mut options = std::fs::OpenOptions::new();
     options
@@ -178,7 +191,7 @@ fn take_lock(path: &Path) -> Result<fs_err::File, Error> {
     if let Err(error) = note(&mut lock) {
         tracing::debug!(%error, "failed to note the process in the lock file");
     }
-    Ok(lock)
+    Ok(WriterLock(lock))
 }
 
 fn lock_path(path: &Path) -> PathBuf {

@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::SqliteOptions;
 use super::job::{Job, Typed};
-use super::open::WriterPlace;
+use super::open::{WriterLock, WriterPlace};
 use crate::error::UNAVAILABLE_RETRY;
 use crate::{Error, ErrorKind};
 
@@ -189,7 +189,7 @@ impl Writer {
 /// Owned by the writer thread alone.
 struct Thread {
     conn: Connection,
-    _lock: fs_err::File,
+    _lock: WriterLock,
     commits: watch::Sender<u64>,
     load: Arc<Load>,
     /// When the running job must end, on the monotonic clock; read by SQLite's progress handler.

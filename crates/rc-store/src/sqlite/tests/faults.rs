@@ -153,6 +153,31 @@ async fn a_second_writer_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn the_writers_place_is_free_after_close_while_processes_are_started() {
+    let folder = folder();
+    let path = folder.path().join("t.db");
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let starters: Vec<_> = (0..2)
+        .map(|_| {
+            let stop = std::sync::Arc::clone(&stop);
+            std::thread::spawn(move || {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::process::Command::new("/bin/true").status().unwrap();
+                }
+            })
+        })
+        .collect();
+    for _ in 0..100 {
+        let store = Sqlite::open(&path, SqliteOptions::default()).unwrap();
+        store.close().await;
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for starter in starters {
+        starter.join().unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_closed_store_says_so_and_leaves_one_file() {
     let folder = folder();
     let store = open_with_table(&folder, SqliteOptions::default()).await;
