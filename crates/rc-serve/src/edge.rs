@@ -193,8 +193,10 @@ async fn around(State(state): State<Arc<EdgeState>>, mut request: Request, next:
         status,
         took,
     });
+    // Long polls between our own processes would be most of the log, and say nothing when they work.
+    let internal = route.starts_with("/-/");
     let wanted = match state.access {
-        AccessLog::All => true,
+        AccessLog::All => !internal || status.is_server_error(),
         AccessLog::Errors => status.is_server_error(),
         AccessLog::Off => false,
     };

@@ -33,9 +33,9 @@ pub struct StartError {
     /// The stable error code.
     pub code: &'static str,
     /// What failed, with values.
-    pub message: String,
+    pub message: Box<str>,
     /// What to do.
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -44,13 +44,18 @@ impl StartError {
     /// A failure of the kind `code`.
     #[must_use]
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None, source: None }
+        Self {
+            code,
+            message: message.into().into_boxed_str(),
+            hint: None,
+            source: None,
+        }
     }
 
     /// The same failure with what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(hint.into().into_boxed_str());
         self
     }
 
@@ -64,6 +69,9 @@ impl StartError {
 
 impl std::fmt::Debug for ServiceConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServiceConfig").field("layout", &self.layout).field("access", &self.access).finish_non_exhaustive()
+        f.debug_struct("ServiceConfig")
+            .field("layout", &self.layout)
+            .field("access", &self.access)
+            .finish_non_exhaustive()
     }
 }

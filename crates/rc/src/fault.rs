@@ -1,6 +1,7 @@
 //! Exit codes, and errors that carry one.
 //!
-//! 0 done, 1 the answer is no, 2 wrong use or configuration, 3 the world failed, 101 a bug.
+//! 0 done, 1 the answer is no, 2 wrong use or configuration, 3 the world failed. A bug panics, and a panic
+//! ends the process with 101.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -12,7 +13,6 @@ pub(crate) enum Exit {
     No,
     Usage,
     World,
-    Bug,
 }
 
 impl From<Exit> for ExitCode {
@@ -22,7 +22,6 @@ impl From<Exit> for ExitCode {
             Exit::No => 1,
             Exit::Usage => 2,
             Exit::World => 3,
-            Exit::Bug => 101,
         })
     }
 }

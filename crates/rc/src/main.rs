@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-mod cx;
 mod commands;
+mod cx;
 mod fault;
 
 fn main() -> ExitCode {
@@ -23,7 +23,12 @@ fn main() -> ExitCode {
     fault::install_hooks(cx.color);
     let runtime = match cli.command.runtime() {
         Ok(runtime) => runtime,
-        Err(error) => return fault::exit_with(&fault::Fault::world("RC-SRV-004", format!("the runtime did not start: {error}")).into(), cx.json()),
+        Err(error) => {
+            return fault::exit_with(
+                &fault::Fault::world("RC-SRV-004", format!("the runtime did not start: {error}")).into(),
+                cx.json(),
+            );
+        }
     };
     let result = runtime.block_on(commands::run(&cx, cli.command));
     // A command is over when its future is; a blocking read of stdin must not hold the exit.
@@ -36,7 +41,11 @@ fn main() -> ExitCode {
 
 /// Help and version go to stdout with code 0; a usage error to stderr with code 2.
 fn usage(error: &clap::Error) -> ExitCode {
-    let code = if error.use_stderr() { fault::Exit::Usage } else { fault::Exit::Done };
+    let code = if error.use_stderr() {
+        fault::Exit::Usage
+    } else {
+        fault::Exit::Done
+    };
     // Nothing can be done when the terminal is gone.
     let _ = error.print();
     code.into()

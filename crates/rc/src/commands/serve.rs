@@ -135,9 +135,8 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
 }
 
 fn start_fault(error: StartError) -> Fault {
-    let (code, hint) = (error.code, error.hint.clone());
-    let mut fault = Fault::world(code, error.message.clone());
-    if let Some(hint) = hint {
+    let mut fault = Fault::world(error.code, error.message);
+    if let Some(hint) = error.hint {
         fault = fault.hint(hint);
     }
     match error.source {

@@ -1,5 +1,18 @@
 //! The built binary, as a user meets it: one file a command area, one scratch project a test.
 
+#[cfg(test)]
 mod corpus;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod platform;
+#[cfg(test)]
 mod real_documents;
+#[cfg(test)]
+mod reload;
+#[cfg(test)]
+mod seen;
+#[cfg(test)]
+mod up;
+#[cfg(test)]
 mod world;

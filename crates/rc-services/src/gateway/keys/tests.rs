@@ -23,7 +23,7 @@ async fn contract(store: KeyStore) {
     store.migrate().await.unwrap();
     let (key, first) = record("acme", "ci");
     assert_eq!(store.add(first.clone(), false).await.unwrap(), Added::Done);
-    assert_eq!(store.list(NOW).await.unwrap(), [first.clone()]);
+    assert_eq!(store.list(NOW).await.unwrap(), std::slice::from_ref(&first));
 
     let records = store.list(NOW).await.unwrap();
     let set = key_set(&records, NOW);

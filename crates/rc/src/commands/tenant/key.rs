@@ -230,9 +230,12 @@ async fn ask<T: DeserializeOwned>(
         .map_err(|error| Fault::world("RC-CLI-018", "the gateway's answer is not understood").because(error))
 }
 
-/// Whether the project's files have this tenant.
+/// Whether the project's files have this tenant. Files with problems say nothing: the running platform
+/// still has the ones before them, and decides.
 fn known(cx: &Cx, tenant: &TenantId) -> Result<(), Fault> {
-    let tenants = platform::tenants(cx)?;
+    let Ok(tenants) = platform::tenants(cx) else {
+        return Ok(());
+    };
     if tenants.tenants.contains_key(tenant) {
         return Ok(());
     }

@@ -1,0 +1,23 @@
+use super::*;
+
+#[tokio::test]
+async fn drain_waits_for_tasks_that_end_and_names_those_that_do_not() {
+    let tree = Tree::new();
+    let stopping = tree.stopping();
+    tree.spawn("polite", async move { stopping.cancelled().await });
+    assert_eq!(tree.drain(Duration::from_secs(5)).await, Ok(()));
+
+    let tree = Tree::new();
+    tree.spawn("stuck", std::future::pending());
+    assert_eq!(
+        tree.drain(Duration::from_millis(20)).await,
+        Err(vec!["stuck".to_owned()])
+    );
+}
+
+#[tokio::test]
+async fn a_task_that_panics_is_not_waited_for() {
+    let tree = Tree::new();
+    tree.spawn("bad", async { panic!("a bug") });
+    assert_eq!(tree.drain(Duration::from_secs(5)).await, Ok(()));
+}
