@@ -1,0 +1,196 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_rc_global_optspecs
+    string join \n output= project= h/help V/version
+end
+
+function __fish_rc_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_rc_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_rc_using_subcommand
+    set -l cmd (__fish_rc_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c rc -n "__fish_rc_needs_command" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_needs_command" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_needs_command" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_needs_command" -f -a "up" -d 'Start the platform of this project'
+complete -c rc -n "__fish_rc_needs_command" -f -a "status" -d 'Show what runs in this project: each service, its state, process, memory and address'
+complete -c rc -n "__fish_rc_needs_command" -f -a "logs" -d 'Show what the services printed'
+complete -c rc -n "__fish_rc_needs_command" -f -a "down" -d 'Stop the platform of this project and wait until everything has ended'
+complete -c rc -n "__fish_rc_needs_command" -f -a "ingest" -d 'Put documents into the platform, so that `rc search` finds them'
+complete -c rc -n "__fish_rc_needs_command" -f -a "search" -d 'Find documents, the best ones first'
+complete -c rc -n "__fish_rc_needs_command" -f -a "docs" -d 'Look at single documents'
+complete -c rc -n "__fish_rc_needs_command" -f -a "tenant" -d 'Tenants and their API keys'
+complete -c rc -n "__fish_rc_needs_command" -f -a "catalog" -d 'Look at the files that describe what runs, and for whom'
+complete -c rc -n "__fish_rc_needs_command" -f -a "schema" -d 'Print the JSON Schema of a file, for editors and other tools'
+complete -c rc -n "__fish_rc_needs_command" -f -a "migrate" -d 'Bring the store\'s schema to what this binary needs'
+complete -c rc -n "__fish_rc_needs_command" -f -a "doctor" -d 'Check this machine and this project, and say what to do about what is wrong'
+complete -c rc -n "__fish_rc_needs_command" -f -a "explain" -d 'Explain an error code: what happened, why, and what to do'
+complete -c rc -n "__fish_rc_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
+complete -c rc -n "__fish_rc_needs_command" -f -a "serve" -d 'Run one of the platform\'s own services in the foreground'
+complete -c rc -n "__fish_rc_needs_command" -f -a "__guard" -d 'Run a command so that nothing it starts outlives it or the supervisor'
+complete -c rc -n "__fish_rc_needs_command" -f -a "__gen" -d 'Write generated documents into a folder'
+complete -c rc -n "__fish_rc_using_subcommand up" -l wait -d 'With `--detach`: how long to wait until everything is ready; then everything is stopped again' -r
+complete -c rc -n "__fish_rc_using_subcommand up" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand up" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand up" -s d -l detach -d 'Run in the background; return when everything is ready, or say why it is not'
+complete -c rc -n "__fish_rc_using_subcommand up" -l detached-child -d 'This is the background process'
+complete -c rc -n "__fish_rc_using_subcommand up" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand up" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand status" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand status" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand status" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand logs" -s n -l lines -d 'How many of the last lines' -r
+complete -c rc -n "__fish_rc_using_subcommand logs" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand logs" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand logs" -s f -l follow -d 'Go on with what is printed from now on, until Ctrl-C'
+complete -c rc -n "__fish_rc_using_subcommand logs" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand logs" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand down" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand down" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand down" -l now -d 'Do not let services finish their work'
+complete -c rc -n "__fish_rc_using_subcommand down" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand down" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand ingest" -l attr -d 'Give every document this attribute; repeatable' -r
+complete -c rc -n "__fish_rc_using_subcommand ingest" -l concurrency -d 'Batches under way at once; the actual number follows what the platform takes' -r
+complete -c rc -n "__fish_rc_using_subcommand ingest" -l tenant -d 'Act as this tenant of the platform that runs in this project; without it and without a key, as the first demo tenant' -r
+complete -c rc -n "__fish_rc_using_subcommand ingest" -l key -d 'Act as the owner of this API key; `--key-file` and `RC_API_KEY` do not show in the list of processes' -r
+complete -c rc -n "__fish_rc_using_subcommand ingest" -l key-file -d 'Act as the owner of the API key in this file' -r -F
+complete -c rc -n "__fish_rc_using_subcommand ingest" -l url -d 'Where the platform listens, such as `https://api.example.com`; `RC_URL` says it too' -r
+complete -c rc -n "__fish_rc_using_subcommand ingest" -l cacert -d 'Believe only the certificate authorities in this PEM file' -r -F
+complete -c rc -n "__fish_rc_using_subcommand ingest" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand ingest" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand ingest" -l wait -d 'End when all documents can be found, not only stored'
+complete -c rc -n "__fish_rc_using_subcommand ingest" -l fresh -d 'Start over, even when an earlier run of this command was interrupted'
+complete -c rc -n "__fish_rc_using_subcommand ingest" -l follow -d 'Read symbolic links below folders, too'
+complete -c rc -n "__fish_rc_using_subcommand ingest" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand ingest" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand search" -l limit -d 'Results on one page' -r
+complete -c rc -n "__fish_rc_using_subcommand search" -l filter -d 'Only documents with this attribute; repeatable, all must hold' -r
+complete -c rc -n "__fish_rc_using_subcommand search" -l since -d 'Only documents from this moment on, such as `2026-11-21T10:00:00Z`' -r
+complete -c rc -n "__fish_rc_using_subcommand search" -l until -d 'Only documents before this moment' -r
+complete -c rc -n "__fish_rc_using_subcommand search" -l cursor -d 'Start where an earlier page ended' -r
+complete -c rc -n "__fish_rc_using_subcommand search" -l tenant -d 'Act as this tenant of the platform that runs in this project; without it and without a key, as the first demo tenant' -r
+complete -c rc -n "__fish_rc_using_subcommand search" -l key -d 'Act as the owner of this API key; `--key-file` and `RC_API_KEY` do not show in the list of processes' -r
+complete -c rc -n "__fish_rc_using_subcommand search" -l key-file -d 'Act as the owner of the API key in this file' -r -F
+complete -c rc -n "__fish_rc_using_subcommand search" -l url -d 'Where the platform listens, such as `https://api.example.com`; `RC_URL` says it too' -r
+complete -c rc -n "__fish_rc_using_subcommand search" -l cacert -d 'Believe only the certificate authorities in this PEM file' -r -F
+complete -c rc -n "__fish_rc_using_subcommand search" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand search" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand search" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand search" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand docs; and not __fish_seen_subcommand_from get" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand docs; and not __fish_seen_subcommand_from get" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand docs; and not __fish_seen_subcommand_from get" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand docs; and not __fish_seen_subcommand_from get" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand docs; and not __fish_seen_subcommand_from get" -f -a "get" -d 'Print one document'
+complete -c rc -n "__fish_rc_using_subcommand docs; and __fish_seen_subcommand_from get" -l tenant -d 'Act as this tenant of the platform that runs in this project; without it and without a key, as the first demo tenant' -r
+complete -c rc -n "__fish_rc_using_subcommand docs; and __fish_seen_subcommand_from get" -l key -d 'Act as the owner of this API key; `--key-file` and `RC_API_KEY` do not show in the list of processes' -r
+complete -c rc -n "__fish_rc_using_subcommand docs; and __fish_seen_subcommand_from get" -l key-file -d 'Act as the owner of the API key in this file' -r -F
+complete -c rc -n "__fish_rc_using_subcommand docs; and __fish_seen_subcommand_from get" -l url -d 'Where the platform listens, such as `https://api.example.com`; `RC_URL` says it too' -r
+complete -c rc -n "__fish_rc_using_subcommand docs; and __fish_seen_subcommand_from get" -l cacert -d 'Believe only the certificate authorities in this PEM file' -r -F
+complete -c rc -n "__fish_rc_using_subcommand docs; and __fish_seen_subcommand_from get" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand docs; and __fish_seen_subcommand_from get" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand docs; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand docs; and __fish_seen_subcommand_from get" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key" -f -a "list" -d 'List the tenants of this project with their tiers and limits'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key" -f -a "key" -d 'API keys of tenants'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from list" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from list" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from key" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from key" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from key" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from key" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from key" -f -a "create" -d 'Make a key for a tenant'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from key" -f -a "list" -d 'List keys: their ids, never the keys'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from key" -f -a "revoke" -d 'Make a key stop working, at once and for good'
+complete -c rc -n "__fish_rc_using_subcommand catalog; and not __fish_seen_subcommand_from check" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand catalog; and not __fish_seen_subcommand_from check" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand catalog; and not __fish_seen_subcommand_from check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand catalog; and not __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand catalog; and not __fish_seen_subcommand_from check" -f -a "check" -d 'Check royalcrown.yaml, service-catalog.yaml and tenants.yaml'
+complete -c rc -n "__fish_rc_using_subcommand catalog; and __fish_seen_subcommand_from check" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand catalog; and __fish_seen_subcommand_from check" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand catalog; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand catalog; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand schema" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand schema" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand schema" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand schema" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand migrate" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand migrate" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand migrate" -l check -d 'Change nothing; exit 1 when something is missing'
+complete -c rc -n "__fish_rc_using_subcommand migrate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand migrate" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand doctor" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand doctor" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand doctor" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand explain" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand explain" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand explain" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand completions" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand completions" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand completions" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand serve" -l listen -d 'The gateway\'s public address, instead of the one in `royalcrown.yaml`' -r
+complete -c rc -n "__fish_rc_using_subcommand serve" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand serve" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand serve" -l supervised -d 'End when stdin is closed: the supervisor holds the other end'
+complete -c rc -n "__fish_rc_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand serve" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand __guard" -l drain-ms -d 'How long everything gets to end after SIGTERM' -r
+complete -c rc -n "__fish_rc_using_subcommand __guard" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand __guard" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand __guard" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand __guard" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand __gen" -l out -d 'The folder' -r -F
+complete -c rc -n "__fish_rc_using_subcommand __gen" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand __gen" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand __gen" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand __gen" -s V -l version -d 'Print version'
