@@ -36,6 +36,13 @@ const RETRY_UNKNOWN: Duration = Duration::from_secs(1);
 /// The longest wait that a refusal names.
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
+/// What a request weighs at least in the estimate: a tiny one costs its share of a commit all the same.
+const REQUEST_BYTES_MIN: usize = 4 << 10;
+
+/// A queue up to this weight waits for one commit, which it shares: no estimate can make it longer, however
+/// slow the last commit was. Both stores put at least this much into one.
+const GROUP_BYTES: usize = 1 << 20;
+
 /// Busy time after which old measurements count half.
 const HALF_LIFE: Duration = Duration::from_secs(2);
 
@@ -85,7 +92,7 @@ struct State {
     /// All that is held, and each tenant's part of it.
     bytes: usize,
     tenants: HashMap<TenantId, usize>,
-    /// The part of `bytes` whose bodies are complete.
+    /// What the complete bodies weigh.
     queued: usize,
     /// When the measurement last moved; meaningful while `queued` is not zero.
     measured_ns: u64,
@@ -110,7 +117,7 @@ impl Admission {
     pub(crate) fn admit(&self, tenant: &TenantId, bytes: usize) -> Result<Permit, Refusal> {
         let mut state = self.lock();
         let wait = state.wait_for(state.queued);
-        if wait > self.bounds.wait_max {
+        if state.queued > GROUP_BYTES && wait > self.bounds.wait_max {
             return Err(state.refusal(
                 &self.bounds,
                 tenant,
@@ -142,7 +149,7 @@ pub(crate) struct Permit {
     admission: Admission,
     tenant: TenantId,
     bytes: usize,
-    /// The part that was counted as complete.
+    /// What it was counted as when it was complete.
     queued: usize,
 }
 
@@ -170,8 +177,9 @@ impl Permit {
         if state.queued == 0 {
             state.measured_ns = now;
         }
-        state.queued += self.bytes - self.queued;
-        self.queued = self.bytes;
+        let weight = self.bytes.max(REQUEST_BYTES_MIN);
+        state.queued = state.queued - self.queued + weight;
+        self.queued = weight;
     }
 
     /// The work was done: its bytes count for the speed.

@@ -5,48 +5,51 @@ use rc_model::problem::FieldError;
 
 use super::limits;
 
-/// A kind of fault with its stable code. The status is what a whole request gets for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Kind {
+/// A kind of fault.
+pub(crate) type Kind = &'static Entry;
+
+/// A kind's stable code, its title, and the status that a whole request gets for it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
     pub(crate) code: &'static str,
     pub(crate) status: u16,
     pub(crate) title: &'static str,
 }
 
-const fn kind(code: &'static str, status: u16, title: &'static str) -> Kind {
-    Kind { code, status, title }
+const fn kind(code: &'static str, status: u16, title: &'static str) -> Entry {
+    Entry { code, status, title }
 }
 
-pub(crate) const MALFORMED: Kind = kind("RC-ING-001", 400, "body is not valid JSON");
-pub(crate) const UNICODE: Kind = kind("RC-ING-002", 400, "text is not valid Unicode");
-pub(crate) const NUL: Kind = kind("RC-ING-003", 400, "U+0000 is not allowed");
-pub(crate) const TOO_DEEP: Kind = kind("RC-ING-004", 400, "nesting is too deep");
-pub(crate) const BODY_TOO_LARGE: Kind = kind("RC-ING-005", 413, "body is too large");
-pub(crate) const INFLATES_TOO_MUCH: Kind = kind("RC-ING-006", 413, "body inflates too much");
-pub(crate) const BAD_ENCODING: Kind = kind("RC-ING-007", 400, "content encoding is broken");
-pub(crate) const MEDIA_TYPE: Kind = kind("RC-ING-008", 415, "media type is not supported");
-pub(crate) const CONTENT_ENCODING: Kind = kind("RC-ING-009", 415, "content encoding is not supported");
-pub(crate) const BAD_KEY: Kind = kind("RC-ING-010", 400, "idempotency key is missing or malformed");
-pub(crate) const KEY_REUSED: Kind = kind("RC-ING-011", 422, "idempotency key was used for another request");
-pub(crate) const ITEM_COUNT: Kind = kind("RC-ING-012", 413, "too many items");
-pub(crate) const EMPTY: Kind = kind("RC-ING-013", 400, "body holds no documents");
-pub(crate) const UNKNOWN_MEMBER: Kind = kind("RC-ING-014", 400, "unknown member");
-pub(crate) const MISSING_MEMBER: Kind = kind("RC-ING-015", 400, "member is missing");
-pub(crate) const WRONG_TYPE: Kind = kind("RC-ING-016", 400, "wrong type");
-pub(crate) const DUPLICATE_MEMBER: Kind = kind("RC-ING-017", 400, "member is given twice");
-pub(crate) const BAD_VALUE: Kind = kind("RC-ING-018", 400, "value is not acceptable");
-pub(crate) const ITEM_TOO_LARGE: Kind = kind("RC-ING-019", 413, "item is too large");
-pub(crate) const QUEUE_FULL: Kind = kind("RC-ING-020", 503, "ingest queue is full");
-pub(crate) const TENANT_SHARE: Kind = kind("RC-ING-021", 429, "too much work in the queue");
-pub(crate) const STORE_DOWN: Kind = kind("RC-ING-022", 503, "store is not available");
-pub(crate) const NO_DOCUMENT: Kind = kind("RC-ING-023", 404, "document not found");
-pub(crate) const NO_BATCH: Kind = kind("RC-ING-024", 404, "batch not found");
-pub(crate) const BAD_QUERY: Kind = kind("RC-ING-025", 400, "query parameter is not acceptable");
-pub(crate) const NO_TENANT: Kind = kind("RC-ING-026", 401, "request has no tenant");
-pub(crate) const BODY_SLOW: Kind = kind("RC-ING-027", 408, "body did not arrive in time");
-pub(crate) const BODY_CUT: Kind = kind("RC-ING-028", 400, "body ended early");
-pub(crate) const NOT_MIGRATED: Kind = kind("RC-ING-029", 500, "database is not migrated");
-pub(crate) const BUG: Kind = kind("RC-ING-030", 500, "request failed");
+pub(crate) const MALFORMED: Kind = &kind("RC-ING-001", 400, "body is not valid JSON");
+pub(crate) const UNICODE: Kind = &kind("RC-ING-002", 400, "text is not valid Unicode");
+pub(crate) const NUL: Kind = &kind("RC-ING-003", 400, "U+0000 is not allowed");
+pub(crate) const TOO_DEEP: Kind = &kind("RC-ING-004", 400, "nesting is too deep");
+pub(crate) const BODY_TOO_LARGE: Kind = &kind("RC-ING-005", 413, "body is too large");
+pub(crate) const INFLATES_TOO_MUCH: Kind = &kind("RC-ING-006", 413, "body inflates too much");
+pub(crate) const BAD_ENCODING: Kind = &kind("RC-ING-007", 400, "content encoding is broken");
+pub(crate) const MEDIA_TYPE: Kind = &kind("RC-ING-008", 415, "media type is not supported");
+pub(crate) const CONTENT_ENCODING: Kind = &kind("RC-ING-009", 415, "content encoding is not supported");
+pub(crate) const BAD_KEY: Kind = &kind("RC-ING-010", 400, "idempotency key is missing or malformed");
+pub(crate) const KEY_REUSED: Kind = &kind("RC-ING-011", 422, "idempotency key was used for another request");
+pub(crate) const ITEM_COUNT: Kind = &kind("RC-ING-012", 413, "too many items");
+pub(crate) const EMPTY: Kind = &kind("RC-ING-013", 400, "body holds no documents");
+pub(crate) const UNKNOWN_MEMBER: Kind = &kind("RC-ING-014", 400, "unknown member");
+pub(crate) const MISSING_MEMBER: Kind = &kind("RC-ING-015", 400, "member is missing");
+pub(crate) const WRONG_TYPE: Kind = &kind("RC-ING-016", 400, "wrong type");
+pub(crate) const DUPLICATE_MEMBER: Kind = &kind("RC-ING-017", 400, "member is given twice");
+pub(crate) const BAD_VALUE: Kind = &kind("RC-ING-018", 400, "value is not acceptable");
+pub(crate) const ITEM_TOO_LARGE: Kind = &kind("RC-ING-019", 413, "item is too large");
+pub(crate) const QUEUE_FULL: Kind = &kind("RC-ING-020", 503, "ingest queue is full");
+pub(crate) const TENANT_SHARE: Kind = &kind("RC-ING-021", 429, "too much work in the queue");
+pub(crate) const STORE_DOWN: Kind = &kind("RC-ING-022", 503, "store is not available");
+pub(crate) const NO_DOCUMENT: Kind = &kind("RC-ING-023", 404, "document not found");
+pub(crate) const NO_BATCH: Kind = &kind("RC-ING-024", 404, "batch not found");
+pub(crate) const BAD_QUERY: Kind = &kind("RC-ING-025", 400, "query parameter is not acceptable");
+pub(crate) const NO_TENANT: Kind = &kind("RC-ING-026", 401, "request has no tenant");
+pub(crate) const BODY_SLOW: Kind = &kind("RC-ING-027", 408, "body did not arrive in time");
+pub(crate) const BODY_CUT: Kind = &kind("RC-ING-028", 400, "body ended early");
+pub(crate) const NOT_MIGRATED: Kind = &kind("RC-ING-029", 500, "database is not migrated");
+pub(crate) const BUG: Kind = &kind("RC-ING-030", 500, "request failed");
 
 /// Every kind.
 #[cfg(test)]

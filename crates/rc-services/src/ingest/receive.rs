@@ -40,14 +40,14 @@ const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Refused {
     problem: Box<Problem>,
-    headers: HeaderMap,
+    headers: Box<HeaderMap>,
 }
 
 impl Refused {
     pub(crate) fn new(problem: Problem) -> Self {
         Self {
             problem: Box::new(problem),
-            headers: HeaderMap::new(),
+            headers: Box::default(),
         }
     }
 
@@ -81,7 +81,7 @@ impl From<Refusal> for Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let mut response = ApiError(self.problem).into_response();
-        response.headers_mut().extend(self.headers);
+        response.headers_mut().extend(*self.headers);
         response
     }
 }

@@ -1,3 +1,4 @@
 mod codes;
+mod crash;
 mod http;
 mod world;

@@ -55,25 +55,48 @@ fn a_full_queue_names_whose_excess_it_is() {
 
 #[test]
 fn retry_after_is_computed_from_the_measured_speed() {
-    let (queue, clock) = queue(bounds());
-    // 10 KiB a second.
+    let (queue, clock) = queue(Bounds {
+        bytes_max: 100 << 20,
+        tenant_bytes_max: 60 << 20,
+        wait_max: Duration::from_secs(2),
+    });
+    // 1 MiB a second.
     for _ in 0..5 {
-        let mut permit = queue.admit(&tenant("a"), 10 * KIB).unwrap();
+        let mut permit = queue.admit(&tenant("a"), 1 << 20).unwrap();
         permit.queue();
         clock.advance(Duration::from_secs(1));
         permit.done();
     }
-    let mut held = queue.admit(&tenant("a"), 20 * KIB).unwrap();
-    let mut more = queue.admit(&tenant("b"), 20 * KIB).unwrap();
+    let mut held = queue.admit(&tenant("a"), 2 << 20).unwrap();
+    let mut more = queue.admit(&tenant("b"), 2 << 20).unwrap();
     held.queue();
     more.queue();
-    // 40 KiB are 4 s of work, more than the 2 s that anybody should wait; in 3 s it is 1 s.
+    // 4 MiB are 4 s of work, more than the 2 s that anybody should wait; in 3 s it is 1 s.
     let refusal = queue.admit(&tenant("c"), KIB).unwrap_err();
     let Refusal::Full { retry_after } = refusal else {
         panic!("{refusal:?}");
     };
     assert_eq!(retry_after.as_millis(), 3_000);
     assert_eq!(refusal.problem().retry_after_secs(), Some(3));
+}
+
+#[test]
+fn a_slow_commit_does_not_refuse_a_queue_that_fits_the_next_one() {
+    let (queue, clock) = queue(Bounds::default());
+    let mut stalled = queue.admit(&tenant("a"), 30).unwrap();
+    stalled.queue();
+    clock.advance(Duration::from_secs(5));
+    stalled.done();
+    let crowd: Vec<Permit> = (0..200)
+        .map(|_| {
+            let mut permit = queue.admit(&tenant("a"), 30).unwrap();
+            permit.queue();
+            permit
+        })
+        .collect();
+    assert_eq!(queue.lock().queued, crowd.len() * REQUEST_BYTES_MIN);
+    drop(crowd);
+    assert_eq!(queue.lock().queued, 0);
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn a_large_window_is_refused() {
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
     encoder.window_log(27).unwrap();
     encoder.include_contentsize(false).unwrap();
-    encoder.write_all(&vec![b'x'; 100]).unwrap();
+    encoder.write_all(&[b'x'; 100]).unwrap();
     encoder.flush().unwrap();
     encoder.write_all(b"more").unwrap();
     let body = encoder.finish().unwrap();

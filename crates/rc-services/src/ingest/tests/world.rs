@@ -11,6 +11,7 @@ use http::{Request, Response};
 use rc_model::clock::SystemClock;
 use rc_model::project::AccessLog;
 use rc_model::{Layout, ServiceId};
+use rc_serve::uds::CallError;
 use rc_serve::{Metrics, Readiness, Tree, uds};
 use serde_json::Value;
 
@@ -21,7 +22,7 @@ pub(super) struct World {
     pub(super) deps: Deps,
     /// What the other side says to "is it indexed?".
     pub(super) indexed: Arc<AtomicBool>,
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
 }
 
 /// An answer, read whole.
@@ -49,7 +50,16 @@ impl Answer {
 impl World {
     pub(super) async fn start(store_url: &str) -> Result<Self, StartError> {
         let folder = tempfile::tempdir().unwrap();
-        let layout = Layout::new(folder.path());
+        let mut world = Self::new(folder.path());
+        world._folder = Some(folder);
+        world.start_docs();
+        world.run(store_url).await?;
+        Ok(world)
+    }
+
+    /// The project in `folder`, with nothing running in this process yet.
+    pub(super) fn new(folder: &std::path::Path) -> Self {
+        let layout = Layout::new(folder);
         fs_err::create_dir_all(layout.run()).unwrap();
         let deps = Deps {
             tree: Tree::new(),
@@ -57,15 +67,12 @@ impl World {
             metrics: Metrics::new(),
             readiness: Readiness::new(),
         };
-        let world = Self {
+        Self {
             layout,
             deps,
             indexed: Arc::new(AtomicBool::new(false)),
-            _folder: folder,
-        };
-        world.start_docs();
-        world.run(store_url).await?;
-        Ok(world)
+            _folder: None,
+        }
     }
 
     pub(super) async fn run(&self, store_url: &str) -> Result<(), StartError> {
@@ -107,17 +114,19 @@ impl World {
     }
 
     pub(super) async fn send(&self, request: Request<impl Into<Bytes>>) -> Answer {
+        self.try_send(request).await.unwrap()
+    }
+
+    pub(super) async fn try_send(&self, request: Request<impl Into<Bytes>>) -> Result<Answer, CallError> {
         let socket = self.layout.socket(&ServiceId::new("ingest").unwrap());
         let request = request.map(Into::into);
-        let response: Response<Bytes> = uds::call(&socket, request, Duration::from_secs(30))
-            .await
-            .unwrap();
+        let response: Response<Bytes> = uds::call(&socket, request, Duration::from_secs(30)).await?;
         let (head, body) = response.into_parts();
-        Answer {
+        Ok(Answer {
             status: head.status.as_u16(),
             headers: head.headers,
             body,
-        }
+        })
     }
 
     pub(super) async fn get(&self, path: &str) -> Answer {
