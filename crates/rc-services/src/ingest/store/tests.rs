@@ -538,3 +538,38 @@ async fn slow_postgres_requests_share_commits_and_tenants_do_not_wait_for_each_o
     world.store.close().await;
     tree.drain(Duration::from_secs(5)).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_postgres_queue_is_bounded_while_writers_are_held_up() {
+    let tree = Tree::new();
+    let world = postgres(&tree).await;
+    let Raw::Postgres(pg) = &world.raw else {
+        panic!("a PostgreSQL world");
+    };
+    let mut blocker = pg.client().await.unwrap();
+    let held = blocker.system().await.unwrap();
+    held.batch("SELECT pg_advisory_xact_lock(1380141390, hashtext('acme'))")
+        .await
+        .unwrap();
+    let crowd =
+        join_all((0..1_100).map(|n| world.store.write(write(&format!("f{n}"), 1, vec![put("f", 1)]))));
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        held.rollback().await.unwrap();
+    };
+    let (outcomes, ()) = tokio::join!(crowd, release);
+    let (mut stored, mut refused) = (0, 0);
+    for outcome in outcomes {
+        match outcome {
+            Ok(_) => stored += 1,
+            Err(error) => {
+                assert!(matches!(error.kind(), ErrorKind::Busy { .. }), "{error:?}");
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((stored, refused), (1_024, 76));
+    fresh(world.store.write(write("after", 1, vec![put("f", 2)])).await);
+    world.store.close().await;
+    tree.drain(Duration::from_secs(5)).await.unwrap();
+}

@@ -20,7 +20,7 @@ use crate::ingest::decide::Write;
 use crate::ingest::limits;
 use crate::ingest::store::Outcome;
 
-/// Requests that may wait.
+/// Requests that may wait or run.
 const QUEUE_JOBS_MAX: usize = 1_024;
 
 /// Transactions that run at once, each of another tenant. The pool has twice as many connections.
@@ -55,6 +55,7 @@ pub(super) struct Committer {
 /// What a full queue tells its callers.
 #[derive(Debug, Default)]
 struct Load {
+    /// Requests that are not finished; bounds the queue.
     waiting: AtomicUsize,
     /// Recent time a request, as an exponential average.
     ns_per_job: AtomicU64,
@@ -119,15 +120,20 @@ impl Committer {
             let retry_after = RETRY_UNKNOWN;
             Error::new(ErrorKind::Unavailable { retry_after }, what)
         };
+        let busy = || {
+            let retry_after = self.load.wait();
+            Error::new(ErrorKind::Busy { retry_after }, "the write queue is full")
+        };
+        // Counted until it is finished: the task takes requests out of the channel as soon as they come.
+        if self.load.waiting.fetch_add(1, Ordering::Relaxed) >= QUEUE_JOBS_MAX {
+            self.load.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(busy());
+        }
         let (reply, answer) = oneshot::channel();
-        self.load.waiting.fetch_add(1, Ordering::Relaxed);
         if let Err(refused) = self.queue.try_send(Job { write, reply }) {
             self.load.waiting.fetch_sub(1, Ordering::Relaxed);
-            let retry_after = self.load.wait();
             return Err(match refused {
-                mpsc::error::TrySendError::Full(_) => {
-                    Error::new(ErrorKind::Busy { retry_after }, "the write queue is full")
-                }
+                mpsc::error::TrySendError::Full(_) => busy(),
                 mpsc::error::TrySendError::Closed(_) => unavailable("the store is closed"),
             });
         }
