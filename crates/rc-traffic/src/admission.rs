@@ -121,7 +121,12 @@ fn decide_facts(
     let view = Rc::clone(ticket.view());
     let active = &*view.active;
     let Some(method) = path::method(head.method.as_bytes()) else {
-        return Err(Refusal::new(&METHOD_UNKNOWN));
+        // RFC 9110 would have 501 for a method that nobody knows. It says that the server lacks something;
+        // here the client asks for what no route offers, and a 5xx would count against the service.
+        return Err(Refusal {
+            allow: Some(path::CARRIED.into()),
+            ..Refusal::new(&METHOD_UNKNOWN)
+        });
     };
     ticket.method = Some(path::method_index(method));
     let found = active.snapshot.table.find(facts.path, method).map_err(|why| {

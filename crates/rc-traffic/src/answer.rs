@@ -36,7 +36,7 @@ kinds! {
     HEAD_TOO_LARGE: 431 "RC-GW-003" "request head too large",
     TARGET_TOO_LONG: 414 "RC-GW-004" "request target too long",
     HEAD_TIMEOUT: 408 "RC-GW-005" "request took too long to arrive",
-    METHOD_UNKNOWN: 501 "RC-GW-006" "method not carried",
+    METHOD_UNKNOWN: 405 "RC-GW-006" "method not carried",
     AMBIGUOUS_PATH: 400 "RC-GW-007" "ambiguous path",
     BAD_HOST: 400 "RC-GW-008" "missing or ambiguous host",
     UNAUTHENTICATED: 401 "RC-GW-009" "missing or invalid API key",

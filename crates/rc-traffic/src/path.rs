@@ -26,6 +26,9 @@ pub(crate) const METHOD_COUNT: usize = METHODS.len();
 
 const NO_ROUTE: u32 = u32::MAX;
 
+/// Every method that a route can name, as `Allow` lists them.
+pub(crate) const CARRIED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// Reads a method by its name on the wire. `None` for methods the gateway does not carry.
 pub(crate) fn method(name: &[u8]) -> Option<Method> {
     METHODS

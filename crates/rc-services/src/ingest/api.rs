@@ -106,7 +106,10 @@ pub(crate) fn document() -> Value {
                             "type": "array",
                             "minItems": 1,
                             "maxItems": limits::ITEMS_MAX,
-                            "items": new_document,
+                            "items": { "anyOf": [
+                                new_document,
+                                { "description": "Anything else is rejected alone, with its JSON Pointer." },
+                            ] },
                         },
                     },
                     "application/x-ndjson": { "schema": { "type": "string", "description": lines } },

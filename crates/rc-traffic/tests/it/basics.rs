@@ -151,9 +151,14 @@ fn routes_methods_and_unknown_paths_get_the_right_answer() {
     client.send(live.request("HEAD /docs/1", ""));
     let reply = client.reply_to(true).unwrap();
     assert_eq!((reply.status, reply.header("content-length")), (200, Some("21")));
-    for method in ["TRACE", "CONNECT", "BREW", "get"] {
+    for method in ["TRACE", "CONNECT", "QUERY", "BREW", "get"] {
         client.send(live.request(&format!("{method} /up"), ""));
-        assert_eq!(client.reply().status, 501, "{method}");
+        let reply = client.reply();
+        assert_eq!(reply.status, 405, "{method}");
+        assert!(
+            reply.header("allow").is_some_and(|allow| allow.contains("GET")),
+            "{method}"
+        );
     }
     client.send("GET /open/x HTTP/1.1\r\nHost: a\r\nAuthorization: Basic abc\r\n\r\n");
     assert_eq!(client.reply().status, 200, "a public route needs no key");

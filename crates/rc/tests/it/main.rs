@@ -5,7 +5,11 @@ mod corpus;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod platform;
+#[cfg(test)]
+mod postgres;
 #[cfg(test)]
 mod real_documents;
 #[cfg(test)]

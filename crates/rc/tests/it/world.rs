@@ -174,7 +174,6 @@ pub(crate) fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) ->
         if let Some(found) = check() {
             return found;
         }
-        #[expect(clippy::disallowed_methods, reason = "a test waits for another process")]
         std::thread::sleep(Duration::from_millis(50));
     }
     panic!("{what} did not happen within 20 s");
