@@ -162,12 +162,11 @@ impl Builtin {
         };
         match self {
             Self::Gateway => Vec::new(),
-            Self::Ingest => {
-                vec![
-                    route("/ingest", &[Method::Get, Method::Post]),
-                    route("/docs", &[Method::Delete]),
-                ]
-            }
+            Self::Ingest => vec![
+                route("/ingest", &[Method::Post]),
+                route("/ingest/batches", &[Method::Get]),
+                route("/docs", &[Method::Delete]),
+            ],
             Self::DocsApi => {
                 let read = [Method::Get, Method::Head];
                 vec![route("/docs", &read), route("/search", &read)]

@@ -24,7 +24,6 @@ pub(super) struct DocumentAnswer<'d> {
     /// The text, as it was sent.
     pub(super) text: &'d str,
     /// Names and values for filters.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) attrs: &'d BTreeMap<String, String>,
     /// The document's own time.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,7 +84,6 @@ pub(super) struct HitAnswer<'p> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) time: Option<Timestamp>,
     /// Names and values for filters.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) attrs: &'p BTreeMap<String, String>,
 }
 

@@ -105,7 +105,6 @@ pub(crate) fn document() -> Value {
                         "schema": {
                             "type": "array",
                             "minItems": 1,
-                            "maxItems": limits::ITEMS_MAX,
                             "items": { "anyOf": [
                                 new_document,
                                 { "description": "Anything else is rejected alone, with its JSON Pointer." },
