@@ -175,3 +175,33 @@ fn an_answer_before_the_bodys_end_arrives_whole() {
     let reply = client.reply();
     assert_eq!((reply.status, reply.text().as_str()), (403, "nope"));
 }
+
+#[test]
+fn uploads_side_by_side_never_stand_still() {
+    const UPLOADS: usize = 12;
+    const BYTES: usize = 3 << 20;
+    // A body that is larger than every buffer on the way: the gateway's outbox is full again and again.
+    let service =
+        Service::start(|_, stream| write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").is_ok());
+    let live = Setup::new(&service).start();
+    let body = pattern(BYTES);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut client = live.client();
+                for _ in 0..UPLOADS {
+                    let began = rc_model::clock::monotonic_ns();
+                    client.send(live.request("POST /up", &format!("Content-Length: {BYTES}\r\n")));
+                    client.send(&body);
+                    assert_eq!(client.reply().status, 200);
+                    let took = Duration::from_nanos(rc_model::clock::monotonic_ns() - began);
+                    // A missed wake-up ends with the next timer, seconds later.
+                    assert!(
+                        took < Duration::from_secs(5),
+                        "an upload stood still for {took:?}"
+                    );
+                }
+            });
+        }
+    });
+}
