@@ -12,6 +12,11 @@ use time::format_description::well_known::Rfc3339;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
+/// 0000-01-01T00:00:00Z, the first moment that RFC 3339 can name.
+const YEAR_0000_MS: i64 = -62_167_219_200_000;
+/// 10000-01-01T00:00:00Z, the first moment that it cannot.
+const YEAR_10000_MS: i64 = 253_402_300_800_000;
+
 impl Timestamp {
     /// From milliseconds since the Unix epoch.
     #[must_use]
@@ -40,13 +45,13 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// Reads RFC 3339 text, such as `2026-11-21T10:00:00Z`.
+    /// Reads RFC 3339 text, such as `2026-11-21T10:00:00Z`. `None` also for a moment whose year in UTC is
+    /// not one of 0000 to 9999: it could not be written again.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-        i64::try_from(at.unix_timestamp_nanos() / 1_000_000)
-            .ok()
-            .map(Self)
+        let ms = i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).ok()?;
+        (YEAR_0000_MS..YEAR_10000_MS).contains(&ms).then_some(Self(ms))
     }
 }
 
