@@ -166,6 +166,7 @@ pub const SRV: &[Code] = &[
     code("RC-SRV-006", "signals cannot be received"),
     code("RC-SRV-007", "a service did not start"),
     code("RC-SRV-008", "generated documents cannot be written"),
+    code("RC-SRV-009", "a part of a service failed"),
 ];
 
 /// The store.

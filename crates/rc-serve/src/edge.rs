@@ -225,13 +225,14 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 /// When the socket cannot be bound.
 pub fn serve_uds(path: &Path, edge: Edge, tree: &Tree) -> io::Result<()> {
     let listener = uds::bind(path)?;
-    let stopping = tree.stopping();
+    let (failing, stopping) = (tree.clone(), tree.stopping());
     let name = format!("edge/{}", edge.service);
     let router = edge.into_router();
     tree.spawn(name, async move {
         let server = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned());
         if let Err(error) = server.await {
             tracing::error!(%error, "the service's socket failed");
+            failing.fail();
         }
     });
     Ok(())

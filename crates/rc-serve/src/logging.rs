@@ -41,7 +41,10 @@ pub fn init(config: LogConfig) {
     };
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // The reader of our stderr may be gone, and with it the only place to complain: the default would
+        // panic there, in the middle of a drain.
+        .log_internal_errors(false);
     let service = config.service;
     // It fails only where a subscriber is already set: the first call wins.
     let _ = match config.format {

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::Read as _;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,6 +19,7 @@ pub struct Tree {
     tracker: TaskTracker,
     stopping: CancellationToken,
     running: Arc<Mutex<Running>>,
+    failed: Arc<AtomicBool>,
 }
 
 /// Names of the tasks that run, so that a shutdown can say which one hangs.
@@ -40,11 +44,12 @@ impl Tree {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        let name = name.into();
         let id = {
             let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
             running.next += 1;
             let id = running.next;
-            running.names.insert(id, name.into());
+            running.names.insert(id, Arc::clone(&name));
             id
         };
         // Dropped when the task ends, is aborted, or panics.
@@ -52,9 +57,15 @@ impl Tree {
             id,
             running: Arc::clone(&self.running),
         };
+        let (failed, stopping, label) = (Arc::clone(&self.failed), self.stopping.clone(), Arc::clone(&name));
         let task = async move {
             let _entry = entry;
-            task.await;
+            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+                // Going on without a part of the process would be a process that looks alive.
+                tracing::error!(task = &*label, "a task panicked, stopping");
+                failed.store(true, Ordering::Relaxed);
+                stopping.cancel();
+            }
         };
         drop(tokio::spawn(self.tracker.track_future(task)));
     }
@@ -69,6 +80,18 @@ impl Tree {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.is_cancelled()
+    }
+
+    /// Says that a part of the process failed and cannot be made good, and tells every task to end.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+        self.stop();
+    }
+
+    /// Whether a task panicked or [`Tree::fail`] was called.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Tells every task to end.

@@ -111,11 +111,14 @@ pub async fn run(config: ServiceConfig, options: Options, deps: Deps) -> Result<
     );
     deps.tree
         .spawn("gateway/files", Arc::clone(&shared).watch_files(seen, wishes));
-    let stopping = deps.tree.stopping();
+    let (tree, stopping) = (deps.tree.clone(), deps.tree.stopping());
     deps.tree.spawn("gateway/workers", async move {
         match bound.run(stopping).await {
             Ok(stopped) => tracing::info!(cut = stopped.cut, "doors closed"),
-            Err(error) => tracing::error!(%error, "the gateway's workers failed"),
+            Err(error) => {
+                tracing::error!(%error, "the gateway's workers failed");
+                tree.fail();
+            }
         }
     });
     Ok(())
@@ -158,6 +161,18 @@ async fn open_keys(config: &ServiceConfig) -> Result<KeyStore, StartError> {
     }
 }
 
+/// Descriptors that are not for clients: stores, sockets, logs, and the owner's door.
+const DESCRIPTORS_KEPT: u64 = 96;
+
+/// How many connections a worker may have so that the process never runs out of descriptors: a client's
+/// connection may need another one to a service.
+fn connections_max(workers: NonZeroUsize, wanted: usize) -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let room = limit.saturating_sub(DESCRIPTORS_KEPT) / 2;
+    let each = usize::try_from(room).unwrap_or(usize::MAX) / workers.get();
+    wanted.min(each.max(1))
+}
+
 fn gateway_config(
     project: &ProjectFile,
     layout: &Layout,
@@ -192,6 +207,8 @@ fn gateway_config(
     if let Some(workers) = section.workers.and_then(NonZeroUsize::new) {
         settings.workers = workers;
     }
+    settings.limits.connections_per_worker_max =
+        connections_max(settings.workers, settings.limits.connections_per_worker_max);
     settings.ratelimit_headers = section.ratelimit_headers;
     settings.access_log = config.access;
     settings.drain = options.drain;

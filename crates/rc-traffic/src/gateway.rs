@@ -35,6 +35,8 @@ const HANDOVER_MAX: usize = 1_024;
 const BACKLOG: i32 = 4_096;
 /// Pause after the process ran out of file descriptors: accepting again at once would only spin.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+/// How often the log says so while it lasts.
+const EXHAUSTED_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// A gateway's handle. Cheap to clone; policy and keys can be replaced through any clone at any moment.
 #[derive(Clone)]
@@ -301,6 +303,7 @@ impl Door {
 
     /// Accepts until `stop`.
     async fn keep(self, seats: Arc<[Seat]>, stop: CancellationToken, connections_max: usize) {
+        let mut told_until = tokio::time::Instant::now();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
@@ -322,7 +325,12 @@ impl Door {
                 }
                 Err(error) if is_one_connections_fault(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, address = %self.address, "cannot accept connections");
+                    // Once in a while: twenty lines a second would push the reasons out of the log.
+                    let now = tokio::time::Instant::now();
+                    if now >= told_until {
+                        tracing::warn!(%error, address = %self.address, "cannot accept connections");
+                        told_until = now + EXHAUSTED_TOLD_EVERY;
+                    }
                     tokio::time::sleep(EXHAUSTED_PAUSE).await;
                 }
             }
@@ -358,7 +366,8 @@ impl Door {
 fn place(seats: &[Seat], mut accepted: Accepted, connections_max: usize) {
     let seat = seats.iter().min_by_key(|seat| seat.load.load(Ordering::Relaxed));
     let Some(seat) = seat else { return };
-    if seat.load.load(Ordering::Relaxed) >= connections_max {
+    // The owner's door has no cap: whoever floods the public one must not lock the operator out.
+    if !accepted.peer.trusted && seat.load.load(Ordering::Relaxed) >= connections_max {
         refuse(seat, accepted);
         return;
     }

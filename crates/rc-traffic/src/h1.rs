@@ -27,6 +27,8 @@ use crate::upstream::Length;
 use crate::wire::{self, Body, Chunked, Malformed, Step};
 use crate::worker::{Peer, Worker};
 
+/// Time to end a head that had begun when the gateway was told to stop.
+const STOPPING_HEAD_TIMEOUT: Duration = Duration::from_secs(1);
 /// Unread request body up to which a connection is kept: reading it is cheaper than a new connection.
 const DRAIN_BYTES_MAX: u64 = 64 << 10;
 /// Time to read that rest.
@@ -203,7 +205,7 @@ impl H1 {
         } else {
             limits.idle_timeout
         };
-        let (mut idle_until, mut head_until) = (None, None);
+        let (mut idle_until, mut head_until, mut stop_until) = (None, None, None);
         let mut blank_line = false;
         poll_fn(|cx| {
             loop {
@@ -232,7 +234,8 @@ impl H1 {
                     Err(Malformed(detail)) => return refuse(Refusal::because(&MALFORMED_HEAD, detail)),
                 }
                 let idle = filled.is_empty();
-                if idle && stop.as_mut().poll(cx).is_ready() {
+                let stopping = stop.as_mut().poll(cx).is_ready();
+                if idle && stopping {
                     return Poll::Ready(Err(NoHead::Closed));
                 }
                 let room = limits.head_bytes_max.max(INBOX_BYTES_MAX);
@@ -249,7 +252,12 @@ impl H1 {
                     let until = *idle_until.get_or_insert_with(|| Instant::now() + patience);
                     return timer.poll(until, cx).map(|()| Err(NoHead::Closed));
                 }
-                let until = *head_until.get_or_insert_with(|| Instant::now() + limits.head_timeout);
+                let mut until = *head_until.get_or_insert_with(|| Instant::now() + limits.head_timeout);
+                if stopping {
+                    // Half a head must not hold up the end, or a restart.
+                    until =
+                        until.min(*stop_until.get_or_insert_with(|| Instant::now() + STOPPING_HEAD_TIMEOUT));
+                }
                 return timer
                     .poll(until, cx)
                     .map(|()| Err(NoHead::Refuse(Refusal::new(&HEAD_TIMEOUT))));

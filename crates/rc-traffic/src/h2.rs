@@ -52,6 +52,10 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor 
 struct Activity {
     streams: Cell<usize>,
     idle_since: Cell<Instant>,
+    /// Streams whose answer has begun.
+    answering: Cell<usize>,
+    /// When a client last took a piece of an answer, or a stream began.
+    taken: Cell<Instant>,
 }
 
 /// Serves streams on `io` until one side has had enough.
@@ -60,6 +64,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Rewound, peer: Peer) {
     let activity = Rc::new(Activity {
         streams: Cell::new(0),
         idle_since: Cell::new(Instant::now()),
+        answering: Cell::new(0),
+        taken: Cell::new(Instant::now()),
     });
     let head_list_bytes_max = u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX);
     let service = {
@@ -98,7 +104,13 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Rewound, peer: Peer) {
                 continue;
             }
             if activity.streams.get() > 0 {
-                return Poll::Pending;
+                if activity.streams.get() > activity.answering.get() {
+                    return Poll::Pending; // A request is under way; its own deadline rules.
+                }
+                // A client that opens no window is never asked to take more, so no stream's own timer runs.
+                ready!(timer.poll(activity.taken.get() + limits.stall_timeout * 2, cx));
+                tracing::debug!("an HTTP/2 client takes nothing");
+                return Poll::Ready(());
             }
             let patience = if ending {
                 GO_AWAY_PATIENCE
@@ -123,6 +135,7 @@ struct Busy(Rc<Activity>);
 impl Busy {
     fn new(activity: &Rc<Activity>) -> Self {
         activity.streams.set(activity.streams.get() + 1);
+        activity.taken.set(Instant::now());
         Self(Rc::clone(activity))
     }
 }
@@ -131,6 +144,23 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get() - 1);
         self.0.idle_since.set(Instant::now());
+    }
+}
+
+/// Counts a stream whose answer has begun.
+struct Answering(Busy);
+
+impl Answering {
+    fn new(busy: Busy) -> Self {
+        busy.0.answering.set(busy.0.answering.get() + 1);
+        Self(busy)
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        let activity = &self.0.0;
+        activity.answering.set(activity.answering.get() - 1);
     }
 }
 
@@ -161,7 +191,7 @@ async fn answer(
         exchange,
         slot,
         fate,
-        _busy: busy,
+        busy: Answering::new(busy),
     };
     let mut response = Response::new(body);
     // No head: the client left, and nobody will see this answer.
@@ -341,7 +371,7 @@ struct Answer {
     exchange: Pin<Box<dyn Future<Output = Fate>>>,
     slot: Rc<RefCell<Slot>>,
     fate: Option<Fate>,
-    _busy: Busy,
+    busy: Answering,
 }
 
 /// The answer cannot be carried to its end; the stream is reset.
@@ -357,6 +387,7 @@ impl Body for Answer {
         loop {
             let piece = std::mem::take(&mut self.slot.borrow_mut().piece);
             if !piece.is_empty() {
+                self.busy.0.0.taken.set(Instant::now());
                 return Poll::Ready(Some(Ok(Frame::data(Bytes::from(piece)))));
             }
             match &self.fate {

@@ -15,7 +15,7 @@ use super::policy::snapshot_spec;
 use crate::service::Deps;
 
 /// How often the project's files are looked at.
-const FILES_POLL: Duration = Duration::from_millis(500);
+const FILES_POLL: Duration = Duration::from_millis(250);
 /// Explicit reloads that wait at one time.
 const RELOAD_QUEUE_MAX: usize = 16;
 /// Longest wait for an explicit reload.
@@ -143,6 +143,7 @@ impl Shared {
     /// Watches the files and applies what is valid, until the process stops.
     pub(super) async fn watch_files(self: Arc<Self>, mut seen: Fingerprint, mut wishes: Wishes) {
         let stopping = self.deps.tree.stopping();
+        let mut changing: Option<Fingerprint> = None;
         let mut tick = tokio::time::interval(FILES_POLL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -153,9 +154,14 @@ impl Shared {
             };
             let layout = self.layout.clone();
             let found = files::off_thread(move || files::fingerprint(&layout)).await;
-            if found != seen || wish.is_some() {
+            // Half a file may well be valid: a change counts when it looks the same twice.
+            let rests = changing.as_ref() == Some(&found);
+            if (found != seen && rests) || wish.is_some() {
+                changing = None;
                 seen = found;
                 self.apply_files().await;
+            } else if found != seen {
+                changing = Some(found);
             }
             if let Some(wish) = wish {
                 // Whoever asked may have gone.

@@ -6,6 +6,7 @@ use rc_model::Layout;
 use rc_model::clock::monotonic_ns;
 use rc_runtime::lock::Owner;
 use rc_runtime::procfs;
+use rustix::process::Signal;
 use serde::Serialize;
 
 use super::up::client::{self, Found};
@@ -62,7 +63,12 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         }
         // It has no ear yet, or no more: a signal says the same.
         Found::Silent { owner, error } => {
-            signal(owner.as_ref()).ok_or_else(|| silent().because(error))?;
+            signal(owner.as_ref(), Signal::TERM).ok_or_else(|| silent().because(error))?;
+            if args.now {
+                // It may be stopped or hang; its services end by themselves when it is gone.
+                tokio::time::sleep(SILENT_GRACE).await;
+                let _ = signal(owner.as_ref(), Signal::KILL);
+            }
             Vec::new()
         }
     };
@@ -92,11 +98,15 @@ fn finish(cx: &Cx, stopped: Vec<String>, began: u64) -> Outcome {
     Outcome::Done
 }
 
-fn signal(owner: Option<&Owner>) -> Option<()> {
+/// Sends `what` to the supervisor; `None` when it is gone.
+fn signal(owner: Option<&Owner>, what: Signal) -> Option<()> {
     let process = procfs::process(owner?.pid)?;
-    procfs::signal(&process, rustix::process::Signal::TERM);
+    procfs::signal(&process, what);
     Some(())
 }
+
+/// How long a supervisor that does not answer gets to end by itself under `--now`.
+const SILENT_GRACE: Duration = Duration::from_secs(2);
 
 /// Waits until nobody holds the lock: the supervisor gives it up last.
 async fn ended(layout: &Layout) -> Result<(), Fault> {

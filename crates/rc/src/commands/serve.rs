@@ -9,6 +9,8 @@ use rc_serve::logging::{self, LogConfig, LogFormat};
 use rc_serve::{Metrics, Readiness, Tree, tree};
 use rc_services::{Deps, ServiceConfig, StartError, docs, gateway, ingest};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 use crate::commands::Outcome;
 use crate::cx::Cx;
 use crate::fault::Fault;
@@ -55,6 +57,12 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         service: args.service.name(),
     });
 
+    // Connections are descriptors; whoever set the soft limit did not have a server in mind.
+    let mut descriptors = getrlimit(Resource::Nofile);
+    descriptors.current = descriptors.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, descriptors) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     let drain = model
         .catalog
         .services
@@ -108,6 +116,7 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         "serving"
     );
 
+    let failed = tree.stopping();
     let gone = async {
         if args.supervised {
             tree::parent_gone().await
@@ -121,8 +130,12 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
             tracing::info!("asked to stop");
         }
         () = gone => tracing::warn!("the supervisor is gone, stopping"),
+        () = failed.cancelled() => {}
     }
     match tree.drain(drain).await {
+        Ok(()) if tree.has_failed() => {
+            Err(Fault::world("RC-SRV-009", "a part of the service failed; the log says which").into())
+        }
         Ok(()) => {
             tracing::info!("stopped");
             Ok(Outcome::Done)

@@ -58,6 +58,12 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
     }
     // Found here, where a person sees it, and not in the background.
     let model = run::read_model(cx, &cx.project_dir())?;
+    let store = cx.env.store_url.as_ref().unwrap_or(&model.project.store.url);
+    rc_store::StoreUrl::parse(store).map_err(|error| {
+        Fault::usage(error.code(), "the store's URL cannot be used")
+            .because(error)
+            .hint("it is `RC_STORE_URL`, else `store.url` in `royalcrown.yaml`")
+    })?;
     let layout = run::open_project(cx)?;
     if let Some(owner) = client::held(&layout)? {
         return Err(run::already_runs(Some(&owner)).into());

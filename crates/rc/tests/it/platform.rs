@@ -1,6 +1,8 @@
 //! Platforms beside each other, commands of the user's own, and stubborn ones (more of `rc up` is in `up`).
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 use crate::world::{World, eventually, told};
 
@@ -103,4 +105,79 @@ fn killing_the_supervisor_leaves_no_process_behind() {
     // The state is not in the way of the next start.
     world.up();
     assert_eq!(world.json(&["status"])["state"], "ready");
+}
+
+#[test]
+fn a_write_that_had_begun_is_finished_when_the_supervisor_is_killed() {
+    let world = World::new();
+    world.up();
+    let key = world.key("acme");
+    let body = r#"{"id":"half","text":"sent in two halves"}"#;
+    let mut stream = TcpStream::connect(world.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let head = format!(
+        "POST /ingest HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {key}\r\nIdempotency-Key: half\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&body.as_bytes()[..10]).unwrap();
+    // The request has to be under way before its world ends.
+    std::thread::sleep(Duration::from_millis(300));
+    let status = world.json(&["status"]);
+    kill(u32::try_from(status["pid"].as_u64().unwrap()).unwrap());
+    std::thread::sleep(Duration::from_millis(500));
+    stream.write_all(&body.as_bytes()[10..]).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer:?}");
+    eventually("every process ends", || {
+        processes_of(&world).is_empty().then_some(())
+    });
+}
+
+#[test]
+fn a_store_url_that_is_none_is_wrong_use() {
+    let world = World::new();
+    for url in ["mysql://localhost/x", "postgres://u:secret@localhost:bad/x"] {
+        let output = world
+            .command(&["up", "--detach"])
+            .env("RC_STORE_URL", url)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+        assert!(!told(&output).contains("secret"), "{}", told(&output));
+    }
+    assert_eq!(processes_of(&world), Vec::<u32>::new());
+}
+
+#[test]
+fn idle_connections_lock_nobody_out() {
+    let world = World::new();
+    // As on a machine whose limit of open files was set for a desktop.
+    let script = format!("ulimit -n 256; exec {} up --detach", env!("CARGO_BIN_EXE_rc"));
+    let output = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(world.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        let Ok(mut stream) = TcpStream::connect(world.address) else {
+            break;
+        };
+        let _ = stream.write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n");
+        idle.push(stream);
+    }
+    assert!(idle.len() > 200, "{}", idle.len());
+    // The owner's door stays open, and the platform stays ready.
+    world.ok(&["search", "anything"]);
+    assert_eq!(world.json(&["status"])["state"], "ready");
+    drop(idle);
+    let key = world.key("acme");
+    eventually("the public door is open again", || {
+        let address = world.address;
+        TcpStream::connect(address).ok()?;
+        (world.get("/search?q=a", &key).status == 200).then_some(())
+    });
 }

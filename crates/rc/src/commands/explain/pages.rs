@@ -137,6 +137,7 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     "RC-SRV-006"
     "RC-SRV-007"
     "RC-SRV-008"
+    "RC-SRV-009"
     "RC-STO-001"
     "RC-STO-002"
     "RC-STO-003"
