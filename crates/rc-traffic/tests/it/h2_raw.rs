@@ -409,3 +409,24 @@ fn stopping_tells_http_2_clients_to_go_away_after_their_answers() {
     assert!(went_away && answered);
     assert_eq!(live.stopped().cut, 0);
 }
+
+#[test]
+fn a_client_that_opens_no_window_does_not_keep_its_streams_for_ever() {
+    let service = Service::echo();
+    let stall = std::time::Duration::from_millis(500);
+    let live = Setup::new(&service)
+        .config(move |config| config.limits.stall_timeout = stall)
+        .start();
+    let mut client = H2::connect(&live);
+    // SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113, section 6.5.2) of 0: no answer's body may be sent.
+    client.frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let began = rc_model::clock::monotonic_ns();
+    for stream in [1, 3, 5] {
+        // No key: the problem of the 401 is a body too.
+        client.headers(stream, END_STREAM, &request("GET", "/up", "none"));
+    }
+    while client.next_frame().is_some() {}
+    let took = std::time::Duration::from_nanos(rc_model::clock::monotonic_ns() - began);
+    assert!(took >= stall && took < stall * 8, "{took:?}");
+    assert_eq!(live.get("/up").status, 200);
+}
