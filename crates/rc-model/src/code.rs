@@ -71,6 +71,7 @@ pub const DOC: &[Code] = &[
     code("RC-DOC-011", "the read model's tables are missing"),
     code("RC-DOC-012", "no place for the tenant's search index"),
     code("RC-DOC-013", "a read failed"),
+    code("RC-DOC-014", "too many reads of one tenant at a time"),
 ];
 
 /// Events: outbox, relay, bus, consumers.

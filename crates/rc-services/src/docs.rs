@@ -21,6 +21,7 @@ mod projector;
 mod run;
 pub mod sqlite;
 mod store;
+mod turns;
 mod wire;
 
 pub use http::{WAIT_DOCS_MAX, WAIT_TIME_MAX};
@@ -30,6 +31,7 @@ pub use progress::WAITERS_MAX;
 pub use run::{SERVICE, postgres_migrations, run};
 pub use sqlite::SqliteDocs;
 pub use store::{DocsStore, TOTAL_EXACT_MAX};
+pub use turns::{TURN_WAIT_MAX, TURN_WAITERS_MAX};
 
 #[cfg(test)]
 mod tests;

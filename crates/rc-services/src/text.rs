@@ -11,7 +11,9 @@ mod render;
 mod snippet;
 mod token;
 
-pub use query::{QUERY_BYTES_MAX, QUERY_TERMS_MAX, Query, QueryError, Term};
+pub use query::{
+    PREFIX_CHARS_MIN, PREFIX_TERMS_MAX, QUERY_BYTES_MAX, QUERY_TERMS_MAX, Query, QueryError, Term,
+};
 pub use render::{TenantPrefix, attr_token, fts5_match, tsquery, tsvector};
 pub use snippet::{SNIPPET_SCAN_BYTES_MAX, SNIPPET_WORDS, snippet};
 pub use token::{TOKEN_CHARS_MAX, fold, for_each_token};

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::params::{FILTERS_MAX, LIMIT_DEFAULT, LIMIT_MAX};
 use super::wire::{DocumentAnswer, SearchAnswer};
 use crate::openapi::Spec;
-use crate::text::{QUERY_BYTES_MAX, QUERY_TERMS_MAX};
+use crate::text::{PREFIX_CHARS_MIN, PREFIX_TERMS_MAX, QUERY_BYTES_MAX, QUERY_TERMS_MAX};
 
 /// The description.
 #[must_use]
@@ -87,7 +87,7 @@ fn read_answers(spec: &mut Spec, answer: Answer) -> Value {
         "304": { "description": "The caller's copy is current." },
         "400": spec.problem(wrong),
         "401": spec.problem("No tenant: the request did not come through the gateway, or its key is unknown."),
-        "429": spec.retry("The tenant sends more than its tier allows."),
+        "429": spec.retry("The tenant sends more than its tier allows. RC-DOC-014: it has too many reads under way."),
         "500": spec.problem("RC-DOC-013: a read failed."),
         "503": spec.retry("RC-DOC-007: the documents cannot be reached. RC-DOC-012: no place for the tenant's index."),
         "504": spec.problem("RC-DOC-008: the read took too long."),
@@ -102,7 +102,7 @@ fn search_parameters() -> Value {
     let query = format!(
         "At most {QUERY_BYTES_MAX} bytes of UTF-8 and {QUERY_TERMS_MAX} words and phrases. Words must all be there; \
          `\"a phrase\"`, `prefix*`, `one OR other`, `-without`. Case and accents do not count; punctuation \
-         separates words."
+         separates words. At most {PREFIX_TERMS_MAX} prefixes, of {PREFIX_CHARS_MIN} characters or more."
     );
     let filter =
         format!("`name:value` of an attribute, matched whole; at most {FILTERS_MAX}, all must match.");

@@ -6,6 +6,7 @@ use rc_model::Problem;
 use rc_store::{Error, ErrorKind};
 
 use super::sqlite::{IndexFull, TENANTS_MAX};
+use super::turns::Crowded;
 use crate::text::QueryError;
 
 /// What to wait after a refusal that names no wait of its own.
@@ -69,10 +70,17 @@ pub(super) fn index_full() -> Problem {
         .retry_after(INDEX_FULL_RETRY)
 }
 
+pub(super) fn crowded(why: Crowded) -> Problem {
+    Problem::new(429, "RC-DOC-014", "too many reads of one tenant at a time").retry_after(why.retry_after)
+}
+
 /// What a store's error means to the caller of a read. What the caller must not see is logged here.
 pub(super) fn of_store(error: &Error) -> Problem {
     if error.downcast_ref::<IndexFull>().is_some() {
         return index_full();
+    }
+    if let Some(why) = error.downcast_ref::<Crowded>() {
+        return crowded(*why);
     }
     match error.kind() {
         ErrorKind::Timeout => too_slow(),

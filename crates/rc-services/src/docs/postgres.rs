@@ -13,11 +13,13 @@ use futures_util::future::BoxFuture;
 use rc_events::consumer::postgres as consumer;
 use rc_events::{Applied, Event, Seq};
 use rc_model::{TenantId, Timestamp};
+use rc_store::postgres::POOL_CONNECTIONS_MAX;
 use rc_store::tokio_postgres::Row;
 use rc_store::{Error, ErrorKind, Migration, Migrations, Postgres, SystemTx, TenantSql};
 
 use super::model::{Hit, Page, Place, Put, Search, Stored, plan};
 use super::store::{CONSUMER, DocsStore, TOTAL_EXACT_MAX};
+use super::turns::Turns;
 use crate::document::{Document, TOPIC};
 use crate::text::{TenantPrefix, tsquery, tsvector};
 
@@ -130,23 +132,31 @@ WITH gone AS (
 )
 DELETE FROM search AS s USING gone WHERE s.row_no = gone.row_no";
 
+/// Connections that the projector and the waits for it need.
+const CONNECTIONS_KEPT: usize = 2;
+
 /// The read model of a PostgreSQL database.
 #[derive(Debug, Clone)]
 pub struct PostgresDocs {
     db: Postgres,
+    turns: Turns,
 }
 
 impl PostgresDocs {
     /// The read model in `db`, whose schema is [`SCHEMA`] and migrated.
     #[must_use]
     pub fn new(db: Postgres) -> Self {
-        Self { db }
+        Self {
+            db,
+            turns: Turns::of_readers(POOL_CONNECTIONS_MAX - CONNECTIONS_KEPT),
+        }
     }
 }
 
 impl DocsStore for PostgresDocs {
     fn get<'s>(&'s self, tenant: &'s TenantId, id: &'s str) -> BoxFuture<'s, Result<Option<Stored>, Error>> {
         async move {
+            let _turn = self.turns.take(tenant).await?;
             let mut client = self.db.client().await?;
             let tx = client.tenant(tenant).await?;
             let row = tx.query_opt(GET, &[&id]).await?;
@@ -157,6 +167,7 @@ impl DocsStore for PostgresDocs {
 
     fn search<'s>(&'s self, tenant: &'s TenantId, search: &'s Search) -> BoxFuture<'s, Result<Page, Error>> {
         async move {
+            let _turn = self.turns.take(tenant).await?;
             let prefix = TenantPrefix::of(tenant);
             let words = tsquery(&search.query, &prefix);
             let mut wanted = format!("({words})");

@@ -74,8 +74,6 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
         config,
         deps,
     };
-    // Nothing is late before ingest has written anything.
-    parts.projector_ready.set_ready();
     let store = match &url {
         StoreUrl::Sqlite => parts.embedded(&workers).await?,
         StoreUrl::Postgres(url) => parts.postgres(url, &workers).await?,
@@ -131,6 +129,7 @@ impl Parts {
             deps: self.deps.clone(),
             ready: self.projector_ready.clone(),
         };
+        bus.report_missing();
         let wake = Arc::new(IngestWake {
             socket: layout.socket(&service(INGEST)),
         });
@@ -328,6 +327,7 @@ impl Projector {
 
 fn report(ready: &Component, status: &ConsumerStatus) {
     match &status.state {
+        // It is ready when it has applied a batch, or has seen that there is none.
         ConsumerState::Starting => {}
         ConsumerState::Following => ready.set_ready(),
         ConsumerState::Retrying {
@@ -351,16 +351,21 @@ struct BusFile {
 }
 
 impl BusFile {
+    /// Nothing is late before ingest has written anything. Where there is a bus, the projector itself says
+    /// when it has looked at it: what it finds may be beyond it.
+    fn report_missing(&self) {
+        if !self.path.exists() {
+            self.ready.set_ready();
+        }
+    }
+
     /// Waits for the file; `None` when the service stops first.
     async fn open(&self, stopping: &CancellationToken) -> Option<Arc<dyn Bus>> {
         let began = tokio::time::Instant::now();
         loop {
             // Opening reads a page of the file: microseconds.
             match SqliteBus::open_readonly(&self.path, Arc::clone(&self.deps.clock)) {
-                Ok(bus) => {
-                    self.ready.set_ready();
-                    return Some(Arc::new(bus));
-                }
+                Ok(bus) => return Some(Arc::new(bus)),
                 Err(error) => {
                     let passing = matches!(
                         &error,

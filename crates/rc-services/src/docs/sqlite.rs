@@ -18,6 +18,7 @@ use rc_store::{Error, Migration, Migrations, Sqlite, SqliteOptions, TenantConn, 
 
 use super::model::{Hit, Page, Place, Plan, Put, Search, Stored, plan};
 use super::store::{CONSUMER, DocsStore};
+use super::turns::Turns;
 use crate::document::{Document, Fingerprint, TOPIC};
 use crate::text::{attr_token, fold, fts5_match};
 
@@ -121,6 +122,7 @@ pub struct SqliteDocs {
     tenants: TenantDb,
     /// Tenants whose index was written since its last complete merge.
     unmerged: Arc<Mutex<BTreeSet<TenantId>>>,
+    turns: Turns,
 }
 
 /// A tenant's documents are here but cannot be searched: [`TENANTS_MAX`] others came first.
@@ -134,6 +136,7 @@ impl SqliteDocs {
     /// # Errors
     /// As the store says.
     pub async fn open(path: &Path, options: SqliteOptions) -> Result<Self, Error> {
+        let turns = Turns::of_readers(options.readers);
         let db = Sqlite::open(path, options)?;
         db.migrate(&MIGRATIONS).await?;
         db.migrate(&consumer::MIGRATIONS).await?;
@@ -141,6 +144,7 @@ impl SqliteDocs {
             tenants: db.tenants(),
             db,
             unmerged: Arc::default(),
+            turns,
         })
     }
 
@@ -152,18 +156,30 @@ impl SqliteDocs {
 impl DocsStore for SqliteDocs {
     fn get<'s>(&'s self, tenant: &'s TenantId, id: &'s str) -> BoxFuture<'s, Result<Option<Stored>, Error>> {
         let id = id.to_owned();
-        self.tenants
-            .read(tenant, "docs/get", move |conn| {
+        async move {
+            let turn = self.turns.take(tenant).await?;
+            let read = self.tenants.read(tenant, "docs/get", move |conn| {
+                let _turn = turn;
                 conn.query_row(GET, &[&id], stored)
-            })
-            .boxed()
+            });
+            read.await
+        }
+        .boxed()
     }
 
     fn search<'s>(&'s self, tenant: &'s TenantId, search: &'s Search) -> BoxFuture<'s, Result<Page, Error>> {
         let search = search.clone();
-        self.tenants
-            .read(tenant, "docs/search", move |conn| find(conn, &search))
-            .boxed()
+        async move {
+            let turn = self.turns.take(tenant).await?;
+            let read = self.tenants.read(tenant, "docs/search", move |conn| {
+                // Not the caller's: one that hangs up does not free the reader, which cannot be stopped
+                // inside FTS5.
+                let _turn = turn;
+                find(conn, &search)
+            });
+            read.await
+        }
+        .boxed()
     }
 
     fn missing<'s>(
@@ -173,11 +189,14 @@ impl DocsStore for SqliteDocs {
     ) -> BoxFuture<'s, Result<Vec<(String, u64)>, Error>> {
         self.tenants
             .read(tenant, "docs/missing", move |conn| {
+                let indexed = is_indexed(conn)?;
                 let mut find = conn.prepare(VERSION)?;
                 let mut missing = Vec::new();
                 for (id, version) in wanted {
                     let have = find.query_row(&[&CONSUMER, &TOPIC, &id], |row| row.get(0))?;
-                    if have.is_none_or(|have| rust_version(have) < version) {
+                    let reached = have.is_some_and(|have| rust_version(have) >= version);
+                    // A document that is here and in no index cannot be found.
+                    if !reached || (!indexed && conn.query_row(FIND, &[&id], |_| Ok(()))?.is_some()) {
                         missing.push((id, version));
                     }
                 }
@@ -320,13 +339,14 @@ fn put_all(conn: &Connection, puts: &[Put], row: &mut i64) -> Result<bool, Error
     Ok(indexed)
 }
 
-/// Makes the tenant's index if it has none yet; `false` when there is no place for one more.
+/// Makes the tenant's index if it has none yet; `false` when there is no place for one more, or when the
+/// tenant has documents from such a time: an index without them would hide them silently.
 fn ensure_index(conn: &Connection, tenant: &TenantConn<'_>) -> Result<bool, Error> {
     if is_indexed(tenant)? {
         return Ok(true);
     }
     let indexes: i64 = conn.query_row(COUNT_INDEXES, [], |row| row.get(0))?;
-    if indexes >= TENANTS_MAX {
+    if indexes >= TENANTS_MAX || has_documents(tenant)? {
         return Ok(false);
     }
     tenant.execute(CREATE_INDEX, &[])?;

@@ -23,7 +23,8 @@ pub trait DocsStore: Send + Sync {
     /// One page of the documents that match, best first.
     fn search<'s>(&'s self, tenant: &'s TenantId, search: &'s Search) -> BoxFuture<'s, Result<Page, Error>>;
 
-    /// Which of `wanted` (id, version) the read model has not reached yet, deletes included.
+    /// Which of `wanted` (id, version) cannot be found by a search yet; a delete is there when the document
+    /// is gone.
     fn missing<'s>(
         &'s self,
         tenant: &'s TenantId,

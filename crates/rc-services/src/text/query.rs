@@ -8,13 +8,20 @@
 //! Punctuation separates words. A word that gives several tokens (`foo_bar`, `e-mail`, `東京`) is a phrase.
 //! `AND` in capitals is what happens anyway. `--long` is the word `long`: people paste options.
 
-use super::token::for_each_token;
+use super::token::{for_each_token, is_unspaced};
 
 /// Longest query in bytes.
 pub const QUERY_BYTES_MAX: usize = 1024;
 
 /// Most words and phrases in a query; each one is a list to merge in the index.
 pub const QUERY_TERMS_MAX: usize = 32;
+
+/// Most prefixes in a query: each one is merged from the lists of all words that begin with it.
+pub const PREFIX_TERMS_MAX: usize = 4;
+
+/// Fewest characters of a prefix. One letter stands for a large part of all words. In scripts without
+/// spaces a character is a word, and no other word begins with it.
+pub const PREFIX_CHARS_MIN: usize = 2;
 
 /// A word, a prefix or a phrase.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +52,10 @@ pub enum QueryError {
     TooLong { len: usize, max: usize },
     #[error("a query has at most {max} words and phrases")]
     TooManyTerms { position: usize, max: usize },
+    #[error("a query has at most {max} prefixes")]
+    TooManyPrefixes { position: usize, max: usize },
+    #[error("a prefix has at least {min} characters before the `*`")]
+    ShortPrefix { position: usize, min: usize },
     #[error("the quote is never closed")]
     OpenQuote { position: usize },
     #[error("there is no word to search for")]
@@ -62,6 +73,8 @@ impl QueryError {
         match self {
             Self::TooLong { .. } | Self::Empty => None,
             Self::TooManyTerms { position, .. }
+            | Self::TooManyPrefixes { position, .. }
+            | Self::ShortPrefix { position, .. }
             | Self::OpenQuote { position }
             | Self::OnlyNegative { position }
             | Self::DanglingOr { position } => Some(*position),
@@ -85,6 +98,7 @@ impl Query {
             text,
             at: 0,
             terms: 0,
+            prefixes: 0,
             groups: Vec::new(),
             open: Open::default(),
             last_or: None,
@@ -113,6 +127,7 @@ struct Parser<'t> {
     /// Byte offset of what is read next.
     at: usize,
     terms: usize,
+    prefixes: usize,
     groups: Vec<Group>,
     open: Open,
     /// Byte offset of the `OR` before the open group.
@@ -172,6 +187,9 @@ impl Parser<'_> {
                 max: QUERY_TERMS_MAX,
             });
         }
+        if prefix {
+            self.check_prefix(tokens.last().map_or("", String::as_str), start)?;
+        }
         let term = Term { tokens, prefix };
         if !negative {
             self.open.all.push(term);
@@ -181,6 +199,23 @@ impl Parser<'_> {
             self.open.negative_at = start;
         }
         self.open.none.push(term);
+        Ok(())
+    }
+
+    fn check_prefix(&mut self, token: &str, start: usize) -> Result<(), QueryError> {
+        if token.chars().count() < PREFIX_CHARS_MIN && !token.starts_with(is_unspaced) {
+            return Err(QueryError::ShortPrefix {
+                position: self.position(start),
+                min: PREFIX_CHARS_MIN,
+            });
+        }
+        self.prefixes += 1;
+        if self.prefixes > PREFIX_TERMS_MAX {
+            return Err(QueryError::TooManyPrefixes {
+                position: self.position(start),
+                max: PREFIX_TERMS_MAX,
+            });
+        }
         Ok(())
     }
 

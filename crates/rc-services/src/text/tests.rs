@@ -66,8 +66,8 @@ fn queries_render_to_quoted_tokens() {
         r#"(("big cat") NOT ("dog" OR "small one"))"#,
     );
     rendered(
-        "inst* foo_bar* \"a b\"*",
-        r#"(("inst" * AND "foo bar" * AND "a b" *))"#,
+        "inst* foo_bar* \"a bc\"*",
+        r#"(("inst" * AND "foo bar" * AND "a bc" *))"#,
     );
     rendered(
         "--help e-mail NEAR(a b) title:x ^y",
@@ -110,6 +110,22 @@ fn faults_in_a_query_are_named_with_their_place() {
     let many = vec!["x"; QUERY_TERMS_MAX + 1].join(" ");
     assert_eq!(fault(&many).position(), Some(QUERY_TERMS_MAX * 2 + 1));
     assert!(Query::parse(&many[2..]).is_ok());
+    // A prefix costs what all words cost that begin with it.
+    for (text, position) in [
+        ("a*", 1),
+        ("cat é*", 5),
+        ("cat -b*", 5),
+        ("cat \"big d\"*", 5),
+        ("foo-b*", 1),
+    ] {
+        let min = PREFIX_CHARS_MIN;
+        assert_eq!(fault(text), QueryError::ShortPrefix { position, min }, "{text}");
+    }
+    assert!(Query::parse("東* ab* 한국*").is_ok());
+    let many = ["ab*"; PREFIX_TERMS_MAX + 1].join(" OR ");
+    let (position, max) = (PREFIX_TERMS_MAX * 7 + 1, PREFIX_TERMS_MAX);
+    assert_eq!(fault(&many), QueryError::TooManyPrefixes { position, max });
+    assert!(Query::parse(&many[7..]).is_ok());
 }
 
 #[test]
@@ -226,7 +242,7 @@ proptest! {
     }
 
     #[test]
-    fn a_snippet_is_escaped_whatever_the_text(text in "[<>&\"' a-c\\PC]{0,200}", query in "[a-c]\\*?( [a-c]){0,2}") {
+    fn a_snippet_is_escaped_whatever_the_text(text in "[<>&\"' a-c\\PC]{0,200}", query in "[a-c]( [a-c]{2}\\*)?( [a-c]){0,2}") {
         let html = snippet(&text, &Query::parse(&query).unwrap());
         prop_assert_eq!(html.matches("<mark>").count(), html.matches("</mark>").count());
         let bare = strip_marks(&html);

@@ -309,6 +309,16 @@ pub(super) async fn bad_input_is_refused_with_a_reason(world: &World) {
         ("q=a+-%22cat", "RC-DOC-004", "at character 4"),
         ("q=-cat", "RC-DOC-004", "at least one word"),
         ("q=cat+OR", "RC-DOC-004", "`OR`"),
+        (
+            "q=cat+d*",
+            "RC-DOC-004",
+            "at least 2 characters before the `*`, at character 5",
+        ),
+        (
+            "q=aa*+bb*+cc*+dd*+ee*",
+            "RC-DOC-004",
+            "at most 4 prefixes, at character 17",
+        ),
         ("q=cat&limit=1000", "RC-DOC-003", "`limit`"),
         ("q=cat&cursor=xyz", "RC-DOC-005", "`cursor`"),
         ("q=cat&page=2", "RC-DOC-003", "`page`"),

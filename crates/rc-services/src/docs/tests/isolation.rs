@@ -5,8 +5,10 @@ use std::time::Duration;
 use rc_model::clock::monotonic_ns;
 
 use super::world::{Dice, World, corpus, delete, document, put, search, tenant};
+use crate::docs::fault;
 use crate::docs::postgres::SEARCH;
 use crate::docs::sqlite::{IndexFull, TENANTS_MAX};
+use crate::docs::turns::Crowded;
 use crate::document::Document;
 use crate::text::{Query, TenantPrefix, tsquery};
 
@@ -191,6 +193,11 @@ async fn tenants_beyond_the_bound_keep_their_documents_and_are_told() {
         .await
         .unwrap_err();
     assert!(refused.downcast_ref::<IndexFull>().is_some());
+    // A caller that waits until its document can be found is not told that it can.
+    let wanted = vec![("a".to_owned(), 1)];
+    let missing = async |owner: &str| world.store.missing(&tenant(owner), wanted.clone()).await.unwrap();
+    assert_eq!(missing(first).await, []);
+    assert_eq!(missing(too_many).await, wanted);
     // The others are not held up, and the one too many can change and delete what it has.
     world
         .apply(vec![
@@ -200,4 +207,84 @@ async fn tenants_beyond_the_bound_keep_their_documents_and_are_told() {
         .await;
     assert_eq!(world.find(first, "other").await, ["a"]);
     assert_eq!(world.find(too_many, "word").await, [""; 0]);
+    assert_eq!(missing(too_many).await, [], "a delete needs no index");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_never_begins_with_documents_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("docs.db");
+    let world = World::sqlite_at(&file).await;
+    let other = rusqlite::Connection::open(&file).unwrap();
+    other.busy_timeout(Duration::from_secs(10)).unwrap();
+    let fill = format!(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {TENANTS_MAX})
+         INSERT INTO indexes (tenant) SELECT 'tenant' || i FROM n"
+    );
+    other.execute_batch(&fill).unwrap();
+    world.put("acme", [document("old", "", "word")]).await;
+    // A place becomes free: an index of the new document alone would hide the old one.
+    other
+        .execute_batch("DELETE FROM indexes WHERE tenant = 'tenant1'")
+        .unwrap();
+    world.put("acme", [document("new", "", "word")]).await;
+    let refused = world.store.search(&tenant("acme"), &search("word")).await;
+    assert!(refused.unwrap_err().downcast_ref::<IndexFull>().is_some());
+    // One that begins anew gets the place.
+    world
+        .apply(vec![delete("acme", 2, "old"), delete("acme", 2, "new")])
+        .await;
+    world
+        .apply(vec![put("acme", 3, document("old", "", "word"))])
+        .await;
+    assert_eq!(world.find("acme", "word").await, ["old"]);
+}
+
+/// Documents of the tenant with the slow searches, and how many it sends at once.
+const CROWD_DOCUMENTS: usize = 4_000;
+const CROWD: usize = 200;
+
+/// A search of another tenant takes no longer than this many of the slow ones. Behind the whole crowd it
+/// would be some 50.
+const CROWD_SLOWER_MAX: u32 = 8;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_tenants_slow_searches_hold_up_nobody_else() {
+    let world = World::sqlite().await;
+    let words: Vec<String> = (0..30).map(|number| format!("common{number}")).collect();
+    let text = words.join(" ");
+    let slow = (0..CROWD_DOCUMENTS).map(|number| document(&format!("doc{number}"), "", &text));
+    world.put("acme", slow.collect::<Vec<Document>>()).await;
+    world.put("globex", [document("a", "", "word")]).await;
+    let slow = search(&words.join(" OR "));
+    let began = monotonic_ns();
+    assert_eq!(world.page("acme", &slow).await.hits.len(), 100);
+    let alone = Duration::from_nanos(monotonic_ns() - began);
+
+    let acme = tenant("acme");
+    let crowd = futures_util::future::join_all((0..CROWD).map(|_| world.store.search(&acme, &slow)));
+    let other = async {
+        let mut longest = Duration::ZERO;
+        for _ in 0..5 {
+            // The crowd is in line by now.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let began = monotonic_ns();
+            assert_eq!(world.find("globex", "word").await, ["a"]);
+            longest = longest.max(Duration::from_nanos(monotonic_ns() - began));
+        }
+        longest
+    };
+    let (crowd, longest) = futures_util::join!(crowd, other);
+    assert!(
+        longest < alone * CROWD_SLOWER_MAX + Duration::from_millis(50),
+        "a search took {longest:?} beside searches of {alone:?}"
+    );
+    let refused: Vec<_> = crowd.into_iter().filter_map(Result::err).collect();
+    assert!(!refused.is_empty(), "the crowd is larger than a line");
+    for error in refused {
+        assert!(error.downcast_ref::<Crowded>().is_some(), "{error:?}");
+        let problem = fault::of_store(&error);
+        assert_eq!((problem.status, &*problem.code), (429, "RC-DOC-014"));
+        assert!(problem.retry_after_secs().is_some());
+    }
 }

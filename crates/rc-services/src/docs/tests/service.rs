@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use rc_events::bus::Publish;
-use rc_events::{Bus, Cursor, PostgresBus, Record, SqliteBus};
+use rc_events::{Bus, Cursor, NewEvent, PostgresBus, Record, SqliteBus};
 use rc_model::project::AccessLog;
 use rc_model::{Layout, ServiceId, SystemClock};
 use rc_serve::{Metrics, Readiness, Tree, uds};
@@ -80,12 +80,14 @@ impl Service {
 
 /// Publishes the first events of a bus.
 async fn publish(bus: &dyn Bus, ids: &[&str]) {
+    let events = ids.iter().map(|id| put("acme", 1, document(id, "", "word")));
+    publish_events(bus, events.collect()).await;
+}
+
+async fn publish_events(bus: &dyn Bus, events: Vec<NewEvent>) {
     let records = (1..)
-        .zip(ids)
-        .map(|(origin_pos, id)| Record {
-            origin_pos,
-            event: put("acme", 1, document(id, "", "word")),
-        })
+        .zip(events)
+        .map(|(origin_pos, event)| Record { origin_pos, event })
         .collect();
     let publish = Publish {
         origin: "ingest".to_owned(),
@@ -148,6 +150,45 @@ async fn it_is_ready_before_there_is_a_bus_and_follows_it_later() {
         "what was applied stays, without the bus"
     );
     again.tree.drain(SOON).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_never_ready_with_events_that_it_cannot_apply() {
+    let project = tempfile::tempdir().unwrap();
+    let file = crate::ingest::bus_file(&Layout::new(project.path()));
+    fs_err::create_dir_all(file.parent().unwrap()).unwrap();
+    let bus = SqliteBus::open(&file, SystemClock::shared()).await.unwrap();
+    let event = NewEvent {
+        event_type: "doc.unheard-of.v1".into(),
+        ..put("acme", 1, document("a", "", "word"))
+    };
+    publish_events(&bus, vec![event]).await;
+    let service = Service::start(project.path(), "sqlite:").await.unwrap();
+    eventually(SOON, "/ready says what is wrong", async || {
+        let (status, ready) = service.ready().await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{ready}");
+        ready["components"]["projector"]
+            .as_str()
+            .is_some_and(|state| state.starts_with("down"))
+    })
+    .await;
+    service.tree.drain(SOON).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_ready_when_it_has_looked_at_the_bus() {
+    let project = tempfile::tempdir().unwrap();
+    let file = crate::ingest::bus_file(&Layout::new(project.path()));
+    fs_err::create_dir_all(file.parent().unwrap()).unwrap();
+    let bus = SqliteBus::open(&file, SystemClock::shared()).await.unwrap();
+    publish(&bus, &["a"]).await;
+    let service = Service::start(project.path(), "sqlite:").await.unwrap();
+    eventually(SOON, "the first batch is applied", async || {
+        service.ready().await.0 == StatusCode::OK
+    })
+    .await;
+    assert!(service.finds("word", 1).await, "ready comes after it");
+    service.tree.drain(SOON).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

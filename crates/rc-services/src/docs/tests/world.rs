@@ -1,6 +1,7 @@
 //! A scratch read model, filled by hand.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use rc_events::{Applied, Event, NewEvent};
@@ -25,13 +26,20 @@ pub(super) struct World {
 impl World {
     pub(super) async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteDocs::open(&folder.path().join("docs.db"), SqliteOptions::default())
-            .await
-            .unwrap();
+        let world = Self::sqlite_at(&folder.path().join("docs.db")).await;
+        Self {
+            _kept: Box::new(folder),
+            ..world
+        }
+    }
+
+    /// In a file of the caller's.
+    pub(super) async fn sqlite_at(file: &Path) -> Self {
+        let store = SqliteDocs::open(file, SqliteOptions::default()).await.unwrap();
         Self {
             store: Arc::new(store),
             postgres: None,
-            _kept: Box::new(folder),
+            _kept: Box::new(()),
         }
     }
 

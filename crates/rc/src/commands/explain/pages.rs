@@ -58,6 +58,7 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     "RC-DOC-011"
     "RC-DOC-012"
     "RC-DOC-013"
+    "RC-DOC-014"
     "RC-EVT-001"
     "RC-EVT-002"
     "RC-EVT-003"
