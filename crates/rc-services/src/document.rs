@@ -155,16 +155,22 @@ pub fn deleted_payload(id: &str) -> Vec<u8> {
 
 /// Why a text cannot be a document's id.
 ///
-/// Beyond the grammar of [`rc_model::DocId`], `.` and `..` are refused: every URL library folds
-/// `/docs/..` away, so such a document could never be read.
+/// Beyond the grammar of [`rc_model::DocId`], an id with a segment `.` or `..` is refused: URL libraries fold
+/// `/docs/..` away, and the gateway refuses such a path in any spelling, so that the document could never be
+/// read. Segments end at `/` and `\`, and at `;` as path parameters do (`..;x`), as for the gateway.
 ///
 /// # Errors
-/// What is wrong, as a clause that completes "the id ...".
+/// What is wrong.
 pub fn check_id(id: &str) -> Result<(), String> {
-    if id == "." || id == ".." {
-        return Err(format!("`{id}` cannot be addressed by a URL"));
+    // First the length: what is wrong is quoted.
+    rc_model::id::check_doc_id(id).map_err(|error| error.to_string())?;
+    let folded = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    if id.split(['/', '\\']).any(folded) {
+        return Err(format!(
+            "`{id}` has a segment `.` or `..` and cannot be addressed by a URL"
+        ));
     }
-    rc_model::id::check_doc_id(id).map_err(|error| error.to_string())
+    Ok(())
 }
 
 /// Appends `text` as a JSON string.

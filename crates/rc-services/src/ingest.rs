@@ -9,6 +9,7 @@
 mod admission;
 pub mod answer;
 pub(crate) mod api;
+mod arrival;
 mod backend;
 mod body;
 mod content;

@@ -23,8 +23,9 @@ const NO_NUL: &str = r"^[^\u0000]*$";
     reason = "stands for the wire shape; `item` reads it member by member"
 )]
 struct NewDocument {
-    /// The document's id within the tenant, at most 200 bytes of UTF-8. Absent: derived from the content, so
-    /// that equal content is a duplicate.
+    /// The document's id within the tenant, at most 200 bytes of UTF-8. No segment of it, between `/` or
+    /// `\`, is `.` or `..`, also before a `;`: no URL could name it. Absent: derived from the content, so that
+    /// equal content is a duplicate.
     #[schemars(length(min = 1, max = 200), pattern(r"^[^\u0000-\u001f\u007f-\u009f]+$"))]
     id: Option<String>,
     /// A short name, at most 4 KiB of UTF-8, searched with more weight than the text.
@@ -139,7 +140,8 @@ pub(crate) fn document() -> Value {
             "delete": {
                 "operationId": "deleteDocument",
                 "summary": "Delete one document",
-                "description": "The key is optional: a second delete finds no document.",
+                "description": "The key is optional: a second delete finds no document. An answer of 404 has no \
+                                effect and is not kept: the same key may delete the document once it exists.",
                 "parameters": [{
                     "name": "id",
                     "in": "path",
@@ -257,7 +259,8 @@ fn key(required: bool) -> Value {
         "name": "Idempotency-Key",
         "in": "header",
         "required": required,
-        "description": "Names the request: every attempt with the same key has one effect and the same answer, for 24 hours.",
+        "description": "Names the request: every attempt with the same key has one effect and the same answer, \
+                        for 24 hours. Refusals have no effect and are not kept.",
         "schema": { "type": "string", "minLength": 1, "maxLength": limits::KEY_BYTES_MAX, "pattern": "^[!-~]+$" },
     })
 }

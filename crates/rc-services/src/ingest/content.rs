@@ -119,35 +119,49 @@ pub(crate) fn encoding(headers: &HeaderMap) -> Result<Encoding, Fault> {
     Ok(found)
 }
 
-/// Undoes `encoding`.
+/// Undoes `encoding`. Before memory is taken, `grow` is told all of it: `body` and what it has become.
+/// A decoder's window is not in it; it is at most 8 MiB for each body that is inflated at the time.
 ///
 /// # Errors
-/// When the data is broken, or when it grows beyond [`limits::INFLATED_BYTES_MAX`] or
+/// When `grow` refuses, when the data is broken, or when it grows beyond [`limits::INFLATED_BYTES_MAX`] or
 /// [`limits::INFLATE_RATIO_MAX`]; never more than one step beyond either is held in memory.
-pub(crate) fn inflate(encoding: Encoding, body: Bytes) -> Result<Bytes, Fault> {
+pub(crate) fn inflate<E: From<Fault>>(
+    encoding: Encoding,
+    body: Bytes,
+    grow: impl FnMut(usize) -> Result<(), E>,
+) -> Result<Bytes, E> {
     if body.is_empty() {
         return Ok(body);
     }
     match encoding {
         Encoding::Identity => Ok(body),
-        Encoding::Gzip => drain(flate2::bufread::MultiGzDecoder::new(&*body), body.len()),
+        Encoding::Gzip => drain(flate2::bufread::MultiGzDecoder::new(&*body), body.len(), grow),
         Encoding::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(&*body).map_err(|e| broken(&e))?;
             decoder
                 .window_log_max(ZSTD_WINDOW_LOG_MAX)
                 .map_err(|e| broken(&e))?;
-            drain(decoder, body.len())
+            drain(decoder, body.len(), grow)
         }
     }
 }
 
-fn drain(mut decoder: impl Read, wire_bytes: usize) -> Result<Bytes, Fault> {
+fn drain<E: From<Fault>>(
+    mut decoder: impl Read,
+    wire_bytes: usize,
+    mut grow: impl FnMut(usize) -> Result<(), E>,
+) -> Result<Bytes, E> {
     let allowed = wire_bytes
         .saturating_mul(limits::INFLATE_RATIO_MAX)
         .max(limits::INFLATE_RATIO_FREE_BYTES);
-    let mut out: Vec<u8> = Vec::with_capacity(wire_bytes.saturating_mul(4).min(limits::INFLATED_BYTES_MAX));
+    let mut out: Vec<u8> = Vec::new();
     loop {
         let start = out.len();
+        if out.capacity() < start + INFLATE_STEP_BYTES {
+            let whole = (start + start / 2).min(limits::INFLATED_BYTES_MAX) + INFLATE_STEP_BYTES;
+            grow(wire_bytes + whole)?;
+            out.reserve_exact(whole - start);
+        }
         out.resize(start + INFLATE_STEP_BYTES, 0);
         // Both decoders read from memory, so no read is ever interrupted.
         let read = decoder.read(&mut out[start..]).map_err(|error| broken(&error))?;
@@ -155,14 +169,15 @@ fn drain(mut decoder: impl Read, wire_bytes: usize) -> Result<Bytes, Fault> {
         if out.len() > limits::INFLATED_BYTES_MAX {
             let max = limits::INFLATED_BYTES_MAX;
             let detail = format!("the body inflates to more than {max} bytes");
-            return Err(Fault::body(fault::INFLATES_TOO_MUCH, detail));
+            return Err(Fault::body(fault::INFLATES_TOO_MUCH, detail).into());
         }
         if out.len() > allowed {
             let ratio = limits::INFLATE_RATIO_MAX;
             let detail = format!("the body inflates to more than {ratio} times its {wire_bytes} bytes");
-            return Err(Fault::body(fault::INFLATES_TOO_MUCH, detail));
+            return Err(Fault::body(fault::INFLATES_TOO_MUCH, detail).into());
         }
         if read == 0 {
+            out.shrink_to_fit();
             return Ok(Bytes::from(out));
         }
     }

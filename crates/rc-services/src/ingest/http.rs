@@ -26,7 +26,7 @@ use super::decide::{Route, Work, Write};
 use super::meters::Meters;
 use super::receive::{self, KEY_HEADER, Options, Received, Refused};
 use super::store::{Outcome, Stored};
-use super::{fault, limits};
+use super::{arrival, fault, limits};
 use crate::document;
 
 /// Says that an answer comes from an earlier attempt.
@@ -79,7 +79,7 @@ async fn answer_put(app: &App, route: Route, context: &RequestContext, request: 
     let (parts, mut body) = request.into_parts();
     let answer = put(app, route, context, &parts, &mut body).await;
     if answer.is_err() {
-        receive::discard(&parts.headers, &mut body).await;
+        arrival::discard(&parts.headers, &mut body).await;
     }
     app.finish(answer, &parts)
 }

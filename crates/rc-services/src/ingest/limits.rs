@@ -35,10 +35,12 @@ pub const PRUNE_ROWS_MAX: usize = 500;
 /// How often old answers are pruned.
 pub const PRUNE_EVERY: Duration = Duration::from_secs(60);
 
-/// Bodies (inflated bytes) that may be in work at once, over all tenants.
+/// Memory that bodies in work may hold at once, over all tenants: what arrived of them, what they inflate
+/// to, and the documents that are read from them.
 pub const QUEUE_BYTES_MAX: usize = 96 << 20;
 
-/// Bodies that one tenant may have in work at once. Less than all, so that others always get in.
+/// The part of it that one tenant may hold. Less than all, so that others always get in; enough for the
+/// largest body and its documents.
 pub const TENANT_QUEUE_BYTES_MAX: usize = 64 << 20;
 
 /// Longest estimated wait in the queue before new work is refused.
@@ -46,6 +48,24 @@ pub const QUEUE_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Longest time to receive a body.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest pause inside a body.
+pub const BODY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// The pace of a body is looked at once in this time.
+pub const BODY_PACE_WINDOW: Duration = Duration::from_secs(10);
+
+/// The least that must arrive in each window: 1 KiB a second.
+pub const BODY_PACE_BYTES_MIN: usize = 10 << 10;
+
+/// A body that is not whole after this time is a slow one.
+pub const BODY_SLOW_AFTER: Duration = Duration::from_secs(1);
+
+/// Slow bodies that one tenant may be sending at once.
+pub const TENANT_SLOW_BODIES_MAX: usize = 64;
+
+/// Longest wait of a whole body for its turn to be inflated and read.
+pub const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Longest time that the store may take for one request, waiting in its queue included.
 pub const STORE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -8,18 +8,17 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use http_body_util::BodyExt as _;
 use rc_model::{Clock, Problem, Span, TenantId};
 use rc_serve::{ApiError, RequestContext};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::admission::{Admission, Permit, Refusal};
+use super::admission::{Admission, Permit, Refusal, Turn};
 use super::body::{self, Format, Item};
 use super::content::{self, Encoding};
 use super::decide::{Route, Work, Write};
 use super::fault::{self, Fault, Kind};
-use super::{limits, store};
+use super::{arrival, limits, store};
 
 /// The idempotency key of a write (draft-ietf-httpapi-idempotency-key-header).
 pub(crate) const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
@@ -27,14 +26,8 @@ pub(crate) const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-k
 /// What a 415 names as acceptable (<https://www.w3.org/TR/ldp/#header-accept-post>).
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
-/// Space for a body whose length is not known is taken in steps of this size.
-const UNKNOWN_STEP_BYTES: usize = 64 << 10;
-
-/// How much of a refused body is read so that its client gets the answer.
-const DISCARD_BYTES_MAX: usize = 2 * limits::BODY_BYTES_MAX;
-
-/// How long that may take.
-const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
+/// What a body and the documents that are read from it hold together, in sizes of the body.
+const DOCUMENTS_FACTOR: usize = 2;
 
 /// A request that goes no further.
 #[derive(Debug)]
@@ -191,15 +184,12 @@ pub(crate) async fn receive(
     let tenant = tenant(context)?;
     let (format, encoding) = content_of(route, &parts.headers)?;
     let declared = content_length(&parts.headers)?;
-    let mut permit = admission.admit(&tenant, declared.unwrap_or(UNKNOWN_STEP_BYTES))?;
+    let first = arrival::first_step(declared);
+    let mut permit = admission.admit(&tenant, first, declared.unwrap_or(first))?;
     let limit = context.time_left(limits::BODY_TIMEOUT).min(limits::BODY_TIMEOUT);
-    let body = match tokio::time::timeout(limit, collect(body, declared, &mut permit)).await {
-        Ok(body) => body?,
-        Err(_elapsed) => {
-            let detail = format!("the body did not arrive within {} ms", limit.as_millis());
-            return Err(Refused::kind(fault::BODY_SLOW, detail));
-        }
-    };
+    let body = arrival::collect(body, declared, &mut permit, limit).await?;
+    permit.resize(body.len())?;
+    permit.queue();
     let at = clock.now();
     let work = Prepare {
         tenant: tenant.clone(),
@@ -260,64 +250,10 @@ fn content_length(headers: &HeaderMap) -> Result<Option<usize>, Refused> {
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     match declared {
-        Some(bytes) if bytes > limits::BODY_BYTES_MAX as u64 => Err(too_large()),
+        Some(bytes) if bytes > limits::BODY_BYTES_MAX as u64 => Err(arrival::too_large()),
         Some(bytes) => Ok(usize::try_from(bytes).ok()),
         None => Ok(None),
     }
-}
-
-fn too_large() -> Refused {
-    let max = limits::BODY_BYTES_MAX;
-    Refused::kind(
-        fault::BODY_TOO_LARGE,
-        format!("a body has at most {max} bytes; send several batches"),
-    )
-}
-
-async fn collect(body: &mut Body, declared: Option<usize>, permit: &mut Permit) -> Result<Bytes, Refused> {
-    let mut reserved = declared.unwrap_or(UNKNOWN_STEP_BYTES);
-    let mut whole = Vec::with_capacity(declared.unwrap_or(0));
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else {
-            return Err(Refused::kind(
-                fault::BODY_CUT,
-                "the connection broke inside the body",
-            ));
-        };
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        if whole.len() + data.len() > limits::BODY_BYTES_MAX {
-            return Err(too_large());
-        }
-        if whole.len() + data.len() > reserved {
-            reserved = whole.len() + data.len() + UNKNOWN_STEP_BYTES;
-            permit.resize(reserved)?;
-        }
-        whole.extend_from_slice(&data);
-    }
-    Ok(Bytes::from(whole))
-}
-
-/// Reads what is left of a refused request's body and forgets it: a connection that is closed while its
-/// client still sends takes the answer with it.
-pub(crate) async fn discard(headers: &HeaderMap, body: &mut Body) {
-    if headers.contains_key(header::EXPECT) {
-        // The client asked before it sends, and the refusal is the answer.
-        return;
-    }
-    let rest = async {
-        let mut left = DISCARD_BYTES_MAX;
-        while let Some(Ok(frame)) = body.frame().await {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            if bytes > left {
-                return;
-            }
-            left -= bytes;
-        }
-    };
-    // Whoever is slower does not get an answer, and loses nothing by it.
-    let _ = tokio::time::timeout(DISCARD_TIME_MAX, rest).await;
 }
 
 /// The part of the work that only computes.
@@ -337,12 +273,14 @@ struct Prepared {
 }
 
 impl Prepare {
-    /// Small bodies are done in place; large ones would keep other requests waiting.
+    /// Small bodies are done in place; the others would keep requests waiting. They take turns, because a
+    /// body in this work needs the most memory: as it came, as it is, and what is read from it.
     async fn run_where_it_fits(self) -> Result<Prepared, Refused> {
         if self.body.len() < limits::OFFLOAD_BYTES && self.encoding == Encoding::Identity {
             return self.run();
         }
-        match tokio::task::spawn_blocking(move || self.run()).await {
+        let turn = self.permit.turn().await?;
+        match tokio::task::spawn_blocking(move || self.run_in(turn)).await {
             Ok(done) => done,
             Err(error) => {
                 tracing::error!(%error, "reading a body failed");
@@ -351,18 +289,35 @@ impl Prepare {
         }
     }
 
+    /// The turn ends with the work, also when its request was given up meanwhile.
+    fn run_in(self, turn: Turn) -> Result<Prepared, Refused> {
+        let done = self.run();
+        drop(turn);
+        done
+    }
+
     fn run(mut self) -> Result<Prepared, Refused> {
-        self.permit.resize(self.body.len())?;
-        let body = content::inflate(self.encoding, self.body)?;
+        let permit = &mut self.permit;
+        let body = content::inflate(self.encoding, self.body, |bytes| {
+            permit.resize(bytes).map_err(Refused::from)
+        })?;
         self.permit.resize(body.len())?;
         self.permit.queue();
         let format = match self.format {
             Format::One | Format::Array => b"json",
             Format::Lines => b"line",
         };
+        let request_hash = request_hash(self.route, format, &body);
+        // The documents are a copy of the body, in another order: both are there until the body is dropped.
+        self.permit.resize(DOCUMENTS_FACTOR * body.len())?;
+        let items = body::parse(&self.tenant, self.format, &body)?;
+        let documents: usize = items.iter().flatten().map(|put| put.payload.len()).sum();
+        let held = documents.clamp(body.len(), DOCUMENTS_FACTOR * body.len());
+        drop(body);
+        self.permit.resize(held)?;
         Ok(Prepared {
-            request_hash: request_hash(self.route, format, &body),
-            items: body::parse(&self.tenant, self.format, &body)?,
+            items,
+            request_hash,
             permit: self.permit,
         })
     }

@@ -22,6 +22,10 @@ fn zstd(data: &[u8]) -> Bytes {
     zstd::encode_all(data, 3).unwrap().into()
 }
 
+fn undo(encoding: Encoding, body: Bytes) -> Result<Bytes, Fault> {
+    inflate(encoding, body, |_| Ok(()))
+}
+
 #[test]
 fn media_types_choose_the_format() {
     for (value, one, batch) in [
@@ -90,12 +94,12 @@ fn encodings_are_undone() {
         (Encoding::Gzip, gzip(&data)),
         (Encoding::Zstd, zstd(&data)),
     ] {
-        assert_eq!(inflate(encoding, body).unwrap(), data, "{encoding:?}");
+        assert_eq!(undo(encoding, body).unwrap(), data, "{encoding:?}");
     }
     let members = [gzip(b"one "), gzip(b"two")].concat();
-    assert_eq!(inflate(Encoding::Gzip, members.into()).unwrap(), "one two");
+    assert_eq!(undo(Encoding::Gzip, members.into()).unwrap(), "one two");
     let frames = [zstd(b"one "), zstd(b"two")].concat();
-    assert_eq!(inflate(Encoding::Zstd, frames.into()).unwrap(), "one two");
+    assert_eq!(undo(Encoding::Zstd, frames.into()).unwrap(), "one two");
 }
 
 #[test]
@@ -103,14 +107,14 @@ fn bombs_are_refused_by_size_and_by_ratio() {
     let zeros = vec![b' '; limits::INFLATED_BYTES_MAX + 1];
     for (encoding, bomb) in [(Encoding::Gzip, gzip(&zeros)), (Encoding::Zstd, zstd(&zeros))] {
         assert!(bomb.len() < 64 << 10, "{encoding:?} bomb has {}", bomb.len());
-        let fault = inflate(encoding, bomb).unwrap_err();
+        let fault = undo(encoding, bomb).unwrap_err();
         assert_eq!(fault.kind, fault::INFLATES_TOO_MUCH, "{encoding:?}");
         assert!(fault.detail.contains("times"), "{}", fault.detail);
     }
     // Many small members: each is harmless, all together are not.
     let members = gzip(&vec![b' '; 1 << 16]).repeat(1_000);
     assert_eq!(
-        inflate(Encoding::Gzip, members.into()).unwrap_err().kind,
+        undo(Encoding::Gzip, members.into()).unwrap_err().kind,
         fault::INFLATES_TOO_MUCH
     );
     // A body that does not shrink well is refused by its size alone.
@@ -121,14 +125,14 @@ fn bombs_are_refused_by_size_and_by_ratio() {
             b'a' + (state >> 29) as u8
         })
         .collect();
-    let fault = inflate(Encoding::Zstd, zstd(&noise)).unwrap_err();
+    let fault = undo(Encoding::Zstd, zstd(&noise)).unwrap_err();
     assert!(fault.detail.contains("bytes"), "{}", fault.detail);
 }
 
 #[test]
 fn a_short_repetitive_body_is_no_bomb() {
     let data = vec![b'x'; limits::INFLATE_RATIO_FREE_BYTES];
-    assert_eq!(inflate(Encoding::Zstd, zstd(&data)).unwrap().len(), data.len());
+    assert_eq!(undo(Encoding::Zstd, zstd(&data)).unwrap().len(), data.len());
 }
 
 #[test]
@@ -141,7 +145,7 @@ fn a_large_window_is_refused() {
     encoder.write_all(b"more").unwrap();
     let body = encoder.finish().unwrap();
     assert_eq!(
-        inflate(Encoding::Zstd, body.into()).unwrap_err().kind,
+        undo(Encoding::Zstd, body.into()).unwrap_err().kind,
         fault::BAD_ENCODING
     );
 }
@@ -162,7 +166,7 @@ fn broken_encodings_are_refused() {
             ("plain", data.clone().into()),
         ] {
             // A flipped bit of a zstd frame without a checksum may decode to other bytes.
-            let result = inflate(encoding, bad);
+            let result = undo(encoding, bad);
             if what != "flipped" || encoding == Encoding::Gzip {
                 assert_eq!(
                     result.unwrap_err().kind,
@@ -171,6 +175,38 @@ fn broken_encodings_are_refused() {
                 );
             }
         }
-        assert!(inflate(encoding, Bytes::new()).unwrap().is_empty());
+        assert!(undo(encoding, Bytes::new()).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn memory_is_asked_for_before_it_is_taken() {
+    let data: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+    for (encoding, body) in [(Encoding::Gzip, gzip(&data)), (Encoding::Zstd, zstd(&data))] {
+        let wire = body.len();
+        let mut asked = Vec::new();
+        let whole = inflate::<Fault>(encoding, body.clone(), |bytes| {
+            asked.push(bytes);
+            Ok(())
+        });
+        assert_eq!(whole.unwrap().len(), data.len());
+        assert_eq!(asked[0], wire + INFLATE_STEP_BYTES);
+        assert!(asked.is_sorted());
+        let last = asked[asked.len() - 1];
+        assert!(
+            last >= wire + data.len() && last <= wire + 2 * data.len(),
+            "{last}"
+        );
+
+        let mut held = 0;
+        let refused = inflate(encoding, body, |bytes| {
+            if bytes > wire + 400_000 {
+                return Err(Fault::body(fault::QUEUE_FULL, "no room"));
+            }
+            held = bytes;
+            Ok(())
+        });
+        assert_eq!(refused.unwrap_err().kind, fault::QUEUE_FULL);
+        assert!(held > wire + 200_000, "{held}");
     }
 }

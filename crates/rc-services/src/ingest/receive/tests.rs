@@ -1,4 +1,5 @@
 use super::*;
+use crate::ingest::admission::Bounds;
 
 fn options(query: &str) -> Result<Options, String> {
     let uri = format!("/ingest?{query}").parse().unwrap();
@@ -77,4 +78,94 @@ fn the_request_hash_covers_route_format_and_body() {
     for (index, hash) in hashes.iter().enumerate() {
         assert!(!hashes[..index].contains(hash), "{index}");
     }
+}
+
+fn prepare(admission: &Admission, name: &str, text_bytes: usize) -> Prepare {
+    use std::io::Write as _;
+    let tenant = TenantId::new(name).unwrap();
+    // Ten documents that compress a hundredfold.
+    let document = format!("{{\"text\":\"{}\"}}\n", "wealth ".repeat(text_bytes / 70));
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(document.repeat(10).as_bytes()).unwrap();
+    let body = Bytes::from(encoder.finish().unwrap());
+    let mut permit = admission.admit(&tenant, body.len(), body.len()).unwrap();
+    permit.queue();
+    Prepare {
+        tenant,
+        route: Route::Batch,
+        format: Format::Lines,
+        encoding: Encoding::Gzip,
+        body,
+        permit,
+    }
+}
+
+fn admission(bytes_max: usize, tenant_bytes_max: usize) -> Admission {
+    let bounds = Bounds {
+        bytes_max,
+        tenant_bytes_max,
+        ..Bounds::default()
+    };
+    Admission::new(bounds, rc_model::clock::SystemClock::shared())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn bodies_that_inflate_together_stay_within_the_queue() {
+    const MIB: usize = 1 << 20;
+    let admission = admission(5 * MIB, 4 * MIB);
+    let crowd = (0..40).map(|index| {
+        let work = prepare(&admission, if index % 2 == 0 { "a" } else { "b" }, MIB);
+        work.run_where_it_fits()
+    });
+    let mut held = Vec::new();
+    let mut refused = 0;
+    for done in futures_util::future::join_all(crowd).await {
+        match done {
+            Ok(done) => held.push(done),
+            Err(why) => {
+                assert!(
+                    ["RC-ING-020", "RC-ING-021"].contains(&why.code()),
+                    "{}",
+                    why.code()
+                );
+                refused += 1;
+            }
+        }
+    }
+    // What was let in is a mebibyte each, and all of it is in the account.
+    assert!((1..=5).contains(&held.len()), "{}", held.len());
+    assert_eq!(refused, 40 - held.len());
+    assert!(admission.bytes() >= held.len() * (MIB - (MIB >> 6)) && admission.bytes() <= 5 * MIB);
+    drop(held);
+    assert_eq!(admission.bytes(), 0);
+}
+
+#[test]
+fn documents_count_beside_the_body_that_they_are_read_from() {
+    const MIB: usize = 1 << 20;
+    // It inflates within the tenant's share; its documents do not fit beside it.
+    let small = admission(4 * MIB, 2 * MIB - (MIB >> 2));
+    let refused = prepare(&small, "a", MIB).run().err().unwrap();
+    assert_eq!(refused.code(), "RC-ING-021");
+    assert_eq!(small.bytes(), 0);
+    let large = admission(4 * MIB, 2 * MIB + (MIB >> 4));
+    let done = prepare(&large, "a", MIB).run().unwrap();
+    assert_eq!(done.items.len(), 10);
+    assert!(large.bytes() <= MIB + (MIB >> 6), "{}", large.bytes());
+    drop(done);
+    assert_eq!(large.bytes(), 0);
+}
+
+#[test]
+fn the_largest_body_fits_into_an_empty_queue() {
+    let admission = Admission::new(Bounds::default(), rc_model::clock::SystemClock::shared());
+    let mut permit = admission
+        .admit(
+            &TenantId::new("a").unwrap(),
+            limits::BODY_BYTES_MAX,
+            limits::BODY_BYTES_MAX,
+        )
+        .unwrap();
+    let whole = DOCUMENTS_FACTOR * limits::INFLATED_BYTES_MAX;
+    permit.resize(whole).unwrap();
 }

@@ -356,6 +356,14 @@ async fn bad_requests_are_refused_before_anything_is_stored() {
             "RC-ING-014",
         ),
         (
+            "an id that no URL can name",
+            "/ingest",
+            vec![json, key],
+            Bytes::from_static(br#"{"id":"a/../b","text":"a"}"#),
+            400,
+            "RC-ING-018",
+        ),
+        (
             "twice",
             "/ingest",
             vec![json, key],
