@@ -1,6 +1,6 @@
 //! `rc ingest`: documents from files into the platform.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,23 +13,26 @@ use crate::commands::platform::{Platform, PlatformArgs, pair, shell_word};
 use crate::cx::Cx;
 use crate::fault::{Fault, Outcome};
 
+mod awaited;
 mod batch;
 mod journal;
 mod read;
 mod report;
+mod runs;
 mod send;
 mod text;
 mod walk;
 
-use journal::Journal;
+use journal::{Circumstances, Journal, Start};
 use report::{Progress, Summary};
+use runs::Runs;
 use send::{End, Sent};
 use walk::Found;
 
 /// Batches that wait between the reader and the sender: enough to keep 8 lanes fed, 4 MiB at most.
 const QUEUE_BATCHES_MAX: usize = 4;
 
-/// How long `--wait` waits for the last document to become searchable.
+/// How long `--wait` waits without one more batch becoming searchable.
 const SEARCHABLE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long a reader that nobody needs any more may take to notice.
@@ -52,7 +55,9 @@ const SEARCHABLE_POLL: Duration = Duration::from_millis(50);
 /// are: objects with `text` and, if you like, `id`, `title`, `attrs` and `time`.
 ///
 /// Documents with the same id and content are duplicates and do nothing, so a run can be repeated. A run that
-/// was interrupted (Ctrl-C, or a lost connection) continues where it was when the same command is typed again.
+/// was interrupted (Ctrl-C, or a lost connection) continues where it was when the same command is typed again
+/// within an hour; it starts over when files have changed or another run was made since, and for standard
+/// input.
 ///
 /// Exit code 1 when a document was refused; the others are stored all the same.
 #[derive(Debug, clap::Args)]
@@ -100,14 +105,26 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         return Err(nothing(&args, &found).into());
     }
     let platform = args.platform.connect(cx, concurrency).await?;
+    let folder = journal_folder(cx);
+    // Held to the end, so that others see this run.
+    let runs = enter(cx, folder.clone()).await;
+    let fingerprint = walk::fingerprint(&found.sources);
     let journal = Journal::open(
-        &journal_folder(cx),
+        &folder,
         &identity(cx, &args, &platform),
-        args.fresh,
-        SystemClock.now(),
+        Circumstances {
+            sources: fingerprint.as_deref(),
+            alone: runs.as_ref().and_then(|runs| runs.alone.as_deref()),
+            before: runs.as_ref().and_then(|runs| runs.before.as_deref()),
+            fresh: args.fresh,
+            now: SystemClock.now(),
+        },
     );
-    if journal.resumed() {
-        cx.note("continuing an interrupted run; `--fresh` starts over");
+    let start = journal.start();
+    match start {
+        Start::Beginning => {}
+        Start::Resumed => cx.note("continuing an interrupted run; `--fresh` starts over"),
+        Start::Over(reason) => cx.note(format!("starting over: {reason}")),
     }
     let attrs: BTreeMap<String, String> = args.attrs.iter().cloned().collect();
     let known_end = found
@@ -118,8 +135,9 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
     let gauge = Arc::new(read::Gauge::default());
     let progress = Progress::new(cx.progress, total, Arc::clone(&gauge));
     let (out, batches) = tokio::sync::mpsc::channel(QUEUE_BATCHES_MAX);
-    let sources = found.sources;
-    let reader = tokio::task::spawn_blocking(move || read::read(&sources, &attrs, &out, gauge));
+    let sources = Arc::new(found.sources);
+    let read_from = Arc::clone(&sources);
+    let reader = tokio::task::spawn_blocking(move || read::read(&read_from, &attrs, &out, gauge));
     let mut sent = send::send(&platform.client, batches, journal, concurrency, &progress).await;
     let elapsed = progress.elapsed();
     progress.clear();
@@ -133,6 +151,10 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         Ok(read) => read.map_err(|error| Fault::world("RC-CLI-014", "reading ended early").because(error))?,
         Err(_) => read::Reading::default(),
     };
+    let complete = matches!(sent.end, End::Complete);
+    if complete && start == Start::Resumed && walk::fingerprint(&sources) != fingerprint {
+        sent.end = End::Changed;
+    }
     for (reason, count) in found.skips {
         *reading.skips.entry(reason).or_default() += count;
     }
@@ -151,12 +173,13 @@ async fn finish(
     let flags = platform.flags(&args.platform);
     let (state, next) = match sent.end {
         End::Complete => ("complete", format!("rc search 'WORDS'{flags}")),
-        End::Interrupted => ("interrupted", "type the same command again to go on".to_owned()),
-        End::Refused(_) | End::Stalled(_) => ("stopped", "type the same command again to go on".to_owned()),
+        End::Interrupted => ("interrupted", again(sent)),
+        End::Refused(_) | End::Stalled(_) => ("stopped", again(sent)),
+        End::Changed => ("stopped", "type the same command again to start over".to_owned()),
     };
     let mut summary = Summary::new(state, &platform.acting_as, reading, sent, elapsed, next);
     if args.wait && matches!(sent.end, End::Complete) {
-        summary.searchable = Some(searchable(platform, &sent.recent).await?);
+        summary.searchable = Some(searchable(platform, &sent.awaited).await?);
     }
     if cx.json() {
         cx.print_json(&summary);
@@ -175,14 +198,40 @@ async fn finish(
         End::Complete => Ok(Outcome::Done),
         End::Interrupted => Ok(Outcome::Code(INTERRUPTED)),
         End::Refused(error) => Err(platform.fault(error).into()),
+        End::Changed => Err(Fault::no(
+            "RC-CLI-014",
+            "files changed while an interrupted run was continued; what it stored before may be outdated",
+        )
+        .hint("type the same command again; it reads all files from the beginning")
+        .into()),
         End::Stalled(error) => {
             let fault =
                 Fault::world("RC-CLI-016", "the platform took no documents for a minute").because(error);
             Err(fault
-                .hint(
-                    "`rc status` says what runs; then type the same command again, it continues where it was",
-                )
+                .hint("`rc status` says what runs; then type the same command again, nothing is stored twice")
                 .into())
+        }
+    }
+}
+
+fn again(sent: &Sent) -> String {
+    if sent.resumable {
+        "type the same command again to go on".to_owned()
+    } else {
+        "type the same command again; it starts over, and nothing is stored twice".to_owned()
+    }
+}
+
+/// Enters among the runs; without it, the journal is neither believed nor kept.
+async fn enter(cx: &Cx, folder: PathBuf) -> Option<Runs> {
+    let entered = tokio::task::spawn_blocking(move || Runs::enter(&folder)).await;
+    match entered.map_err(std::io::Error::other).flatten() {
+        Ok(runs) => Some(runs),
+        Err(error) => {
+            cx.note(format!(
+                "note: no journal can be kept, an interrupted run would start over: {error}"
+            ));
+            None
         }
     }
 }
@@ -211,10 +260,10 @@ fn nothing(args: &Args, found: &Found) -> Fault {
     fault.hint(format!("passed over: {}", reasons.join(", ")))
 }
 
-/// Waits until the latest batches, and with them all earlier ones, can be found.
-async fn searchable(platform: &Platform, recent: &VecDeque<String>) -> Result<bool, Fault> {
-    let deadline = Instant::now() + SEARCHABLE_DEADLINE;
-    for batch in recent {
+/// Waits until every batch can be found: those in `awaited` stand for all.
+async fn searchable(platform: &Platform, awaited: &[String]) -> Result<bool, Fault> {
+    for batch in awaited {
+        let deadline = Instant::now() + SEARCHABLE_DEADLINE;
         loop {
             let status = platform
                 .client

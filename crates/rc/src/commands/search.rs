@@ -108,12 +108,31 @@ fn entry(hit: &Hit, color: bool) -> String {
         .map(printable)
         .filter(|title| !title.is_empty());
     let mut out = style.bold(title.as_deref().unwrap_or(&id));
-    let _ = write!(out, "\n{}", style.dim(&format!("{id}  {:.2}", hit.score)));
+    let _ = write!(out, "\n{}", style.dim(&format!("{id}  {}", score(hit.score))));
     let snippet = marked(&hit.snippet, &style);
     if !snippet.trim().is_empty() {
         let _ = write!(out, "\n  {}", snippet.trim());
     }
     out
+}
+
+/// Three significant digits: `12.3`, `0.0412`, `2.05e-6`.
+fn score(score: f64) -> String {
+    if score == 0.0 {
+        return "0".to_owned();
+    }
+    let short = format!("{score:.2e}");
+    let exponent = short
+        .split_once('e')
+        .and_then(|(_, exponent)| exponent.parse::<i32>().ok());
+    match exponent {
+        Some(exponent) if exponent >= -3 => {
+            let decimals = usize::try_from(2 - exponent).unwrap_or(0);
+            format!("{score:.decimals$}")
+        }
+        // Very small, or no number at all.
+        _ => short,
+    }
 }
 
 struct Style {

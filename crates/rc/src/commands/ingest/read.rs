@@ -22,6 +22,9 @@ use super::walk::{Kind, Skip, Skips, Source, TEXT_FILE_BYTES_MAX, count};
 /// Longest line of a line-delimited file: ingest's largest document with every character escaped.
 const LINE_BYTES_MAX: usize = 2 << 20;
 
+/// What some editors and exports write in front of UTF-8; it belongs to no document.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Ids that are remembered to keep repetitions in order. Beyond it, batches go one after the other.
 const SEEN_IDS_MAX: usize = 4_000_000;
 
@@ -121,16 +124,7 @@ pub(super) fn read(
     out: &mpsc::Sender<Batch>,
     gauge: Arc<Gauge>,
 ) -> Reading {
-    let mut reader = Reader {
-        batcher: Batcher::default(),
-        out,
-        gauge,
-        attrs,
-        earlier: HashSet::new(),
-        current: HashSet::new(),
-        of_files: HashSet::new(),
-        report: Reading::default(),
-    };
+    let mut reader = reader(out, attrs, gauge);
     for source in sources {
         match reader.source(source) {
             Ok(()) => {}
@@ -145,6 +139,23 @@ pub(super) fn read(
     // When nobody takes the last batch, the sender has reported why.
     let _ = reader.flush();
     reader.report
+}
+
+fn reader<'a>(
+    out: &'a mpsc::Sender<Batch>,
+    attrs: &'a BTreeMap<String, String>,
+    gauge: Arc<Gauge>,
+) -> Reader<'a> {
+    Reader {
+        batcher: Batcher::default(),
+        out,
+        gauge,
+        attrs,
+        earlier: HashSet::new(),
+        current: HashSet::new(),
+        of_files: HashSet::new(),
+        report: Reading::default(),
+    }
 }
 
 impl Reader<'_> {
@@ -169,7 +180,7 @@ impl Reader<'_> {
     fn content(&mut self, source: &Source, from: &mut dyn BufRead) -> Result<(), Stop> {
         if source.kind == Kind::Lines {
             self.report.files += 1;
-            return self.lines(&source.name, from);
+            return self.lines(&source.name, &mut without_mark(from)?);
         }
         let mut bytes = Vec::new();
         from.take(TEXT_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
@@ -216,6 +227,7 @@ impl Reader<'_> {
 
     fn stdin(&mut self, from: &mut dyn BufRead) -> Result<(), Stop> {
         self.report.files += 1;
+        let from: &mut dyn BufRead = &mut without_mark(from)?;
         let first = first_visible(from)?;
         if first == Some(b'[') {
             let mut bytes = Vec::new();
@@ -393,6 +405,18 @@ fn hash(id: &str) -> u64 {
     hasher.finish()
 }
 
+/// `from` without the byte order mark that it may begin with.
+fn without_mark(from: &mut dyn BufRead) -> std::io::Result<impl BufRead> {
+    let mut start = Vec::with_capacity(BYTE_ORDER_MARK.len());
+    (&mut *from)
+        .take(BYTE_ORDER_MARK.len() as u64)
+        .read_to_end(&mut start)?;
+    if start == BYTE_ORDER_MARK {
+        start.clear();
+    }
+    Ok(std::io::Cursor::new(start).chain(from))
+}
+
 /// The first byte that is not white space; it stays in the reader.
 fn first_visible(from: &mut dyn BufRead) -> std::io::Result<Option<u8>> {
     loop {
@@ -445,7 +469,7 @@ fn json_documents(bytes: &[u8]) -> Option<Vec<&str>> {
             && serde_json::from_str::<Shape<'_>>(raw.get())
                 .is_ok_and(|shape| shape.text.is_some_and(|text| text.get().starts_with('"')))
     };
-    let bytes = bytes.trim_ascii();
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes).trim_ascii();
     let items: Vec<&RawValue> = match bytes.first()? {
         b'[' => serde_json::from_slice(bytes).ok()?,
         b'{' => vec![serde_json::from_slice(bytes).ok()?],

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::awaited::Awaited;
 use super::batch::Batch;
 use super::journal::{Journal, Stored};
 use super::read::{Reject, Rejects};
@@ -32,9 +33,6 @@ const STOP_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a document that the platform refused for now is sent again.
 const ROUNDS_MAX: u32 = 3;
 
-/// Batches whose progress tells when all are searchable: more than can be under way at once.
-const RECENT_MAX: usize = 32;
-
 /// How often the progress bar moves.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -49,6 +47,8 @@ pub(super) enum End {
     Refused(Error),
     /// The platform took nothing for [`PATIENCE`].
     Stalled(Error),
+    /// Files changed while an interrupted run was continued, so what was stored before may be outdated.
+    Changed,
 }
 
 /// What the sending came to.
@@ -60,8 +60,10 @@ pub(super) struct Sent {
     /// Documents that an interrupted run stored before.
     pub(super) before: u64,
     pub(super) rejects: Rejects,
-    /// The latest batches, by the platform's names.
-    pub(super) recent: VecDeque<String>,
+    /// Batches, by the platform's names, that can be found only when all of the run can.
+    pub(super) awaited: Vec<String>,
+    /// The journal tells where to go on.
+    pub(super) resumable: bool,
     /// The journal could not be written, so an interrupted run would start over.
     pub(super) journal_fault: Option<std::io::Error>,
 }
@@ -73,12 +75,15 @@ struct Job {
     /// The batch's content, and its number among equal ones.
     name: String,
     round: u32,
+    /// When it was sent, as [`Awaited`] counts.
+    sent: u64,
 }
 
 /// The sending loop and all it owns.
 struct Sender<'a> {
     client: &'a rc_client::Client,
     journal: Journal,
+    awaited: Awaited,
     aimd: Aimd,
     ready: VecDeque<Job>,
     flights: JoinSet<(Job, Result<Answer<BatchAnswer>, Error>)>,
@@ -100,7 +105,7 @@ pub(super) async fn send(
     let now = Instant::now();
     let mut sender = Sender {
         client,
-        journal,
+        awaited: Awaited::of(journal.awaited()),
         aimd: Aimd::new(concurrency),
         ready: VecDeque::new(),
         flights: JoinSet::new(),
@@ -113,9 +118,11 @@ pub(super) async fn send(
             duplicates: 0,
             before: 0,
             rejects: Rejects::default(),
-            recent: VecDeque::new(),
+            awaited: Vec::new(),
+            resumable: journal.kept(),
             journal_fault: None,
         },
+        journal,
     };
     let end = sender.run(&mut batches, progress).await;
     // The reader ends when nobody takes its batches.
@@ -175,7 +182,12 @@ impl Sender<'_> {
                 self.sent.before += stored.accepted + stored.duplicates;
                 self.progress_at = Instant::now();
             }
-            None => self.ready.push_back(Job { batch, name, round }),
+            None => self.ready.push_back(Job {
+                batch,
+                name,
+                round,
+                sent: 0,
+            }),
         }
     }
 
@@ -186,7 +198,10 @@ impl Sender<'_> {
             if alone && !self.flights.is_empty() {
                 return;
             }
-            let Some(job) = self.ready.pop_front() else { return };
+            let Some(mut job) = self.ready.pop_front() else {
+                return;
+            };
+            job.sent = self.awaited.sending();
             let key = IdempotencyKey::of(self.journal.run(), job.name.as_bytes());
             let client = self.client.clone();
             self.flights.spawn(async move {
@@ -218,6 +233,7 @@ impl Sender<'_> {
                 .answered(now, answer.meta.latency, self.flights.len() + 1);
         }
         self.progress_at = Instant::now();
+        let replayed = answer.meta.replayed;
         let answer = answer.value;
         self.sent.accepted += answer.accepted;
         self.sent.duplicates += answer.duplicates;
@@ -236,17 +252,18 @@ impl Sender<'_> {
                 self.sent.rejects.push(reject(&job.batch, item));
             }
         }
-        self.sent.recent.push_back(answer.batch);
-        if self.sent.recent.len() > RECENT_MAX {
-            self.sent.recent.pop_front();
-        }
+        let stored_now = answer.accepted > 0 && !replayed;
+        self.awaited.answered(answer.batch, job.sent, stored_now);
         if later.is_empty() {
             let stored = Stored {
                 accepted: answer.accepted,
                 duplicates: answer.duplicates,
-                rejected,
             };
-            if let Err(error) = self.journal.note(job.name.clone(), stored) {
+            // A run that continues this one must tell of what was refused: it sends the batch again, and the
+            // platform repeats its answer.
+            if rejected == 0
+                && let Err(error) = self.journal.note(job.name.clone(), stored, &self.awaited)
+            {
                 self.sent.journal_fault = Some(error);
             }
         } else {
@@ -258,9 +275,11 @@ impl Sender<'_> {
     }
 
     fn failed(&mut self, job: Job, error: Error) -> Option<End> {
-        if error.status() == Some(413)
-            && let Some((first, second)) = job.batch.halves()
-        {
+        if error.status() == Some(413) {
+            let Some((first, second)) = job.batch.halves() else {
+                self.too_large(&job, &error);
+                return None;
+            };
             // The tenant's tier takes smaller bodies than ours. Back in front, in their order.
             let behind = std::mem::take(&mut self.ready);
             self.take(first, job.round);
@@ -282,6 +301,26 @@ impl Sender<'_> {
         None
     }
 
+    /// A single document that the platform does not take; the others go on.
+    fn too_large(&mut self, job: &Job, error: &Error) {
+        self.progress_at = Instant::now();
+        let detail = error
+            .problem()
+            .and_then(|problem| problem.detail.clone())
+            .unwrap_or_else(|| "larger than the platform takes".to_owned());
+        let item = ItemAnswer {
+            index: 0,
+            status: ItemStatus::Rejected,
+            id: None,
+            version: None,
+            code: error.code().map(str::to_owned),
+            pointer: None,
+            detail: Some(detail),
+            retryable: false,
+        };
+        self.sent.rejects.push(reject(&job.batch, &item));
+    }
+
     /// Lets what is under way finish, and writes down where to go on.
     async fn finish(mut self, end: End) -> Sent {
         let deadline = Instant::now() + STOP_DEADLINE;
@@ -294,12 +333,13 @@ impl Sender<'_> {
         let written = if complete {
             self.journal.remove()
         } else {
-            self.journal.write()
+            self.journal.write(&self.awaited)
         };
         if let Err(error) = written {
             self.sent.journal_fault = Some(error);
         }
         self.sent.end = end;
+        self.sent.awaited = self.awaited.names();
         self.sent
     }
 }

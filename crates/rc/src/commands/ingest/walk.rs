@@ -1,8 +1,13 @@
 //! Which files a run reads: what was named, and everything below a folder that can be text.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use rc_model::Digest;
 use walkdir::{DirEntry, WalkDir};
 
 /// Largest file that is read as one text. Line-delimited files may be larger, they are streamed.
@@ -109,9 +114,7 @@ pub(super) fn walk(roots: &[PathBuf], cwd: &Path, follow: bool) -> Result<Found,
         if metadata.is_dir() {
             walk_folder(&root, follow, &mut found);
         } else {
-            let name = root
-                .file_name()
-                .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            let name = root.file_name().map_or_else(String::new, readable);
             add(&mut found, &root, name);
         }
     }
@@ -153,7 +156,7 @@ fn walk_folder(root: &Path, follow: bool, found: &mut Found) {
         let below = entry.path().strip_prefix(&start).unwrap_or_else(|_| entry.path());
         let name = below
             .components()
-            .map(|part| part.as_os_str().to_string_lossy())
+            .map(|part| readable(part.as_os_str()))
             .collect::<Vec<_>>()
             .join("/");
         add(found, entry.path(), name);
@@ -184,6 +187,58 @@ fn add(found: &mut Found, path: &Path, name: String) {
             kind,
         });
     }
+}
+
+/// A file's name as text. Bytes that are not UTF-8 become `%FF`, and a `%` that would be taken for the
+/// beginning of such a byte becomes `%25`, so that different names stay different.
+fn readable(name: &OsStr) -> String {
+    let escapes = |rest: &[u8]| {
+        matches!(rest, [b'8' | b'9' | b'A'..=b'F', b'0'..=b'9' | b'A'..=b'F', ..]) || rest.starts_with(b"25")
+    };
+    let bytes = name.as_bytes();
+    let mut out = String::with_capacity(bytes.len());
+    let mut at = 0;
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            at += c.len_utf8();
+            match c {
+                '%' if escapes(&bytes[at..]) => out.push_str("%25"),
+                _ => out.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            at += 1;
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// What tells whether the files of a run are as they were: a digest of their places, sizes and times, all to
+/// the nanosecond. `None` when standard input is among them, of which nothing is known, or a file is gone.
+pub(super) fn fingerprint(sources: &[Source]) -> Option<String> {
+    let mut all = Vec::new();
+    for source in sources {
+        if source.kind == Kind::Stdin {
+            return None;
+        }
+        let metadata = fs_err::metadata(&source.path).ok()?;
+        all.extend_from_slice(source.path.as_os_str().as_bytes());
+        all.push(0);
+        // The time of the last change of status cannot be set, so a copy with the old time is seen, too.
+        for number in [
+            metadata.dev(),
+            metadata.ino(),
+            metadata.size(),
+            metadata.mtime().cast_unsigned(),
+            metadata.mtime_nsec().cast_unsigned(),
+            metadata.ctime().cast_unsigned(),
+            metadata.ctime_nsec().cast_unsigned(),
+        ] {
+            all.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+    Some(Digest::of(&all).to_string())
 }
 
 pub(super) fn count(skips: &mut Skips, reason: Skip) {

@@ -14,7 +14,7 @@ fn a_hit_shows_title_id_score_and_its_marked_snippet() {
     );
     assert_eq!(
         entry(&hit, false),
-        "LS(1)\nman/ls.1#name  12.35\n  … *list* directory contents of <dir> & more"
+        "LS(1)\nman/ls.1#name  12.3\n  … *list* directory contents of <dir> & more"
     );
     let colored = entry(&hit, true);
     assert!(
@@ -25,10 +25,7 @@ fn a_hit_shows_title_id_score_and_its_marked_snippet() {
 
 #[test]
 fn a_hit_without_a_title_shows_its_id() {
-    assert_eq!(
-        entry(&hit(None, ""), false),
-        "man/ls.1#name\nman/ls.1#name  12.35"
-    );
+    assert_eq!(entry(&hit(None, ""), false), "man/ls.1#name\nman/ls.1#name  12.3");
 }
 
 #[test]
@@ -51,5 +48,22 @@ fn odd_markup_stays_text() {
         ("a <mark>b</mark> <mark>c</mark> d", "a *b* *c* d"),
     ] {
         assert_eq!(marked(snippet, &style), text);
+    }
+}
+
+#[test]
+fn scores_have_three_significant_digits_however_small_they_are() {
+    for (number, text) in [
+        (0.0, "0"),
+        (2.051e-6, "2.05e-6"),
+        (0.000_999_4, "9.99e-4"),
+        (0.000_999_9, "0.00100"),
+        (0.041_23, "0.0412"),
+        (1.0, "1.00"),
+        (9.999, "10.0"),
+        (-3.217, "-3.22"),
+        (1_234.6, "1235"),
+    ] {
+        assert_eq!(score(number), text);
     }
 }

@@ -203,3 +203,62 @@ fn refusals_beyond_the_list_are_counted() {
     }
     assert_eq!((all.listed.len(), all.count), (REJECTS_LISTED_MAX, 45));
 }
+
+#[test]
+fn a_byte_order_mark_belongs_to_no_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write(
+        root,
+        "a.ndjson",
+        "\u{feff}{\"id\":\"a\",\"text\":\"x\"}\n{\"id\":\"b\",\"text\":\"x\"}",
+    );
+    write(root, "b.json", "\u{feff}{\"id\":\"c\",\"text\":\"x\"}");
+    write(root, "c.json", "\u{feff}\n[{\"id\":\"d\",\"text\":\"x\"}]");
+    write(
+        root,
+        "d.jsonl.gz",
+        gzip("\u{feff}{\"id\":\"e\",\"text\":\"x\"}".as_bytes()),
+    );
+    write(root, "e.txt", "\u{feff}plain");
+    write(root, "f.jsonl", "{}");
+    let (batches, reading) = read_all(root, &[]);
+    assert_eq!(reading.rejects.count, 0, "{:?}", reading.rejects);
+    assert_eq!(ids(&batches), ["a", "b", "c", "d", "e", "e.txt", "-"]);
+    assert_eq!(lines(&batches)[5]["text"], "plain");
+}
+
+#[test]
+fn only_one_byte_order_mark_is_taken_off_and_short_input_stays_whole() {
+    for (input, rest) in [
+        ("", ""),
+        ("a", "a"),
+        ("\u{feff}", ""),
+        ("\u{feff}\u{feff}x", "\u{feff}x"),
+        ("{}\n{}", "{}\n{}"),
+    ] {
+        let mut from = input.as_bytes();
+        let mut left = String::new();
+        without_mark(&mut from)
+            .unwrap()
+            .read_to_string(&mut left)
+            .unwrap();
+        assert_eq!(left, rest);
+    }
+}
+
+#[test]
+fn standard_input_may_begin_with_a_byte_order_mark() {
+    for input in [
+        "\u{feff}{\"id\":\"a\",\"text\":\"x\"}",
+        "\u{feff} [{\"id\":\"a\",\"text\":\"x\"}]",
+    ] {
+        let (out, mut batches) = mpsc::channel(10);
+        let attrs = BTreeMap::new();
+        let mut reader = reader(&out, &attrs, Arc::new(Gauge::default()));
+        reader.stdin(&mut input.as_bytes()).unwrap();
+        reader.flush().unwrap();
+        assert_eq!(reader.report.rejects.count, 0, "{input}");
+        assert_eq!(ids(&[batches.try_recv().unwrap()]), ["a"]);
+    }
+}

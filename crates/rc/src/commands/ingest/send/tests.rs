@@ -8,6 +8,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::*;
 use crate::commands::ingest::batch::Batcher;
+use crate::commands::ingest::journal::{Circumstances, Start};
 use crate::commands::ingest::read::Gauge;
 
 /// Decides the status and body for a request's key and lines.
@@ -47,7 +48,14 @@ impl Fake {
     }
 
     fn journal(&self) -> Journal {
-        Journal::open(self.folder.path(), &["x".to_owned()], false, SystemClock.now())
+        let run = Circumstances {
+            sources: Some("same"),
+            alone: Some("same"),
+            before: Some("same"),
+            fresh: false,
+            now: SystemClock.now(),
+        };
+        Journal::open(self.folder.path(), &["x".to_owned()], run)
     }
 
     async fn send(&self, batches: Vec<Batch>) -> Sent {
@@ -145,7 +153,11 @@ async fn all_batches_are_stored_once_whatever_their_order() {
     assert!(matches!(sent.end, End::Complete));
     assert_eq!((sent.accepted, seen.lock().unwrap().len()), (40, 40));
     assert!(seen.lock().unwrap().values().all(|times| *times == 1));
-    assert!(!fake.journal().resumed(), "a complete run leaves no journal");
+    assert_eq!(
+        fake.journal().start(),
+        Start::Beginning,
+        "a complete run leaves no journal"
+    );
 }
 
 #[tokio::test]
@@ -191,8 +203,57 @@ async fn a_body_that_is_too_large_is_sent_in_halves() {
     let sent = fake.send(vec![batch(&["a", "b", "c", "d", "e"])]).await;
     assert!(matches!(sent.end, End::Complete));
     assert_eq!(sent.accepted, 5);
-    let sent = Fake::start(|_, _| refused(413)).send(vec![batch(&["a"])]).await;
-    assert!(matches!(sent.end, End::Refused(_)));
+}
+
+#[tokio::test]
+async fn a_single_document_that_is_too_large_is_one_reject_and_the_others_are_stored() {
+    let fake = Fake::start(|_, lines| {
+        if lines.iter().any(|line| line == "big") {
+            refused(413)
+        } else {
+            accepted(lines.len(), "")
+        }
+    });
+    let sent = fake.send(vec![batch(&["a", "big", "c"]), batch(&["d"])]).await;
+    assert!(matches!(sent.end, End::Complete));
+    assert_eq!((sent.accepted, sent.rejects.count), (3, 1));
+    let reject = &sent.rejects.listed[0];
+    assert_eq!(
+        (reject.source.as_str(), reject.code.as_deref()),
+        ("from:big", Some("RC-X-001"))
+    );
+}
+
+#[tokio::test]
+async fn a_continued_run_waits_for_what_was_stored_before_and_tells_what_was_refused_then() {
+    let mut count = 0;
+    let fake = Fake::start(move |_, lines| {
+        count += 1;
+        let (status, body) = match lines[0].as_str() {
+            "bad" if count < 4 => refused(401),
+            "half" => accepted(1, r#"{"index":1,"status":"rejected","detail":"no text"}"#),
+            _ => accepted(0, ""),
+        };
+        (status, body.replace("\"b\"", &format!("\"b{count}\"")))
+    });
+    let after = |lines: &[&str]| {
+        let mut batch = batch(lines);
+        batch.after_all = true;
+        batch
+    };
+    let batches = || vec![batch(&["a"]), after(&["half", "x"]), after(&["bad"])];
+    let first = fake.send(batches()).await;
+    assert!(matches!(first.end, End::Refused(_)));
+    assert_eq!(first.rejects.count, 1);
+    let second = fake.send(batches()).await;
+    assert!(matches!(second.end, End::Complete));
+    assert_eq!(second.rejects.count, 1, "what was refused is told again");
+    assert_eq!(
+        second.awaited,
+        ["b4", "b5"],
+        "b4 was stored after b2; b5 stored nothing new and stands for no other"
+    );
+    assert_eq!(first.awaited, ["b2"], "b2 was stored after b1");
 }
 
 #[tokio::test]
@@ -213,9 +274,14 @@ async fn an_interrupted_run_goes_on_where_it_was() {
         .send(vec![batch(&["a", "b"]), batch(&["c"]), last.clone()])
         .await;
     assert!(matches!(sent.end, End::Refused(_)));
-    assert!(fake.journal().resumed());
+    assert_eq!(fake.journal().start(), Start::Resumed);
     let sent = fake.send(vec![batch(&["a", "b"]), batch(&["c"]), last]).await;
     assert_eq!((sent.accepted, sent.before), (0, 3));
+    assert_eq!(
+        sent.awaited,
+        ["b", "b"],
+        "`--wait` waits for what was stored before"
+    );
     let keys = keys.lock().unwrap();
     assert_eq!(keys.len(), 4, "only the refused batch went out again: {keys:?}");
     assert_eq!(keys[2], keys[3], "under the same key");

@@ -81,3 +81,46 @@ fn only_line_by_line_files_may_be_huge() {
     assert_eq!(names(&found), ["big.jsonl.gz", "big.ndjson"]);
     assert_eq!(found.skips, Skips::from([(Skip::TooLarge, 1)]));
 }
+
+#[test]
+fn names_that_differ_only_in_bytes_that_are_not_utf_8_stay_apart() {
+    let cases: [(&[u8], &str); 9] = [
+        (b"plain.txt", "plain.txt"),
+        ("\u{fc}".as_bytes(), "\u{fc}"),
+        (b"a\xff", "a%FF"),
+        (b"a\xfe", "a%FE"),
+        (b"a%FF", "a%25FF"),
+        (b"a%25FF", "a%2525FF"),
+        (b"a%\xff", "a%%FF"),
+        (b"100%.txt", "100%.txt"),
+        (b"a%20b", "a%20b"),
+    ];
+    for (name, text) in cases {
+        assert_eq!(readable(OsStr::from_bytes(name)), text);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for name in [b"a\xff", b"a\xfe"] {
+        fs_err::write(folder.path().join(OsStr::from_bytes(name)), "x").unwrap();
+    }
+    let found = walk(&[".".into()], folder.path(), false).unwrap();
+    assert_eq!(names(&found), ["a%FE", "a%FF"]);
+}
+
+#[test]
+fn a_fingerprint_tells_a_changed_file_even_of_the_same_size_and_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.ndjson");
+    fs_err::write(&path, "one").unwrap();
+    let sources = walk(&[".".into()], folder.path(), false).unwrap().sources;
+    let before = fingerprint(&sources).unwrap();
+    assert_eq!(fingerprint(&sources).as_deref(), Some(before.as_str()));
+    let modified = fs_err::metadata(&path).unwrap().modified().unwrap();
+    // Two writes can fall into one tick of the file system's clock.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    fs_err::write(&path, "two").unwrap();
+    let file = fs_err::OpenOptions::new().write(true).open(&path).unwrap();
+    file.file().set_modified(modified).unwrap();
+    assert_ne!(fingerprint(&sources).unwrap(), before);
+    let stdin = walk(&["-".into()], folder.path(), false).unwrap().sources;
+    assert_eq!(fingerprint(&stdin), None);
+}
