@@ -167,7 +167,9 @@ const DESCRIPTORS_KEPT: u64 = 96;
 /// How many connections a worker may have so that the process never runs out of descriptors: a client's
 /// connection may need another one to a service.
 fn connections_max(workers: NonZeroUsize, wanted: usize) -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+        .current
+        .unwrap_or(u64::MAX);
     let room = limit.saturating_sub(DESCRIPTORS_KEPT) / 2;
     let each = usize::try_from(room).unwrap_or(usize::MAX) / workers.get();
     wanted.min(each.max(1))

@@ -172,8 +172,8 @@ impl DocsStore for SqliteDocs {
         async move {
             let turn = self.turns.take(tenant).await?;
             let read = self.tenants.read(tenant, "docs/search", move |conn| {
-                // Not the caller's: one that hangs up does not free the reader, which cannot be stopped
-                // inside FTS5.
+                // Not the caller's: one that hangs up does not free the reader at once. SQLite stops
+                // between steps of its machine, and FTS5 may do much within one.
                 let _turn = turn;
                 find(conn, &search)
             });

@@ -161,8 +161,15 @@ async fn create_key(shared: &Shared, body: &Bytes) -> Result<Response<Bytes>, Pr
             return Err(Problem::new(409, "RC-GW-064", "too many keys").detail(detail));
         }
     }
-    // The key works from the moment its maker sees it.
-    shared.refresh_keys().await.map_err(store_problem)?;
+    // The key works from the moment its maker sees it, and those it replaces no longer.
+    shared.change_keys(|records| {
+        for other in records.iter_mut().filter(|_| wish.replace) {
+            if other.tenant == record.tenant && other.label == record.label {
+                other.revoked_at.get_or_insert(now);
+            }
+        }
+        records.push(record.clone());
+    });
     tracing::info!(
         key_id = record.key_id.as_str(),
         tenant = record.tenant.as_str(),
@@ -188,7 +195,7 @@ async fn revoke_key(shared: &Shared, key_id: &str) -> Result<Response<Bytes>, Pr
         .map_err(store_problem)?
         .ok_or_else(unknown)?;
     // The key is dead before the answer says so.
-    shared.refresh_keys().await.map_err(store_problem)?;
+    shared.change_keys(|records| records.retain(|known| known.key_id != record.key_id));
     tracing::info!(
         key_id = record.key_id.as_str(),
         tenant = record.tenant.as_str(),

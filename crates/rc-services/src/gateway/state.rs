@@ -10,7 +10,7 @@ use rc_traffic::{Gateway, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 
 use super::files::{self, Fingerprint, Loaded};
-use super::keys::{KeyStore, key_set};
+use super::keys::{KeyRecord, KeyStore, key_set};
 use super::policy::snapshot_spec;
 use crate::service::Deps;
 
@@ -27,6 +27,8 @@ pub(super) struct Shared {
     pub(super) keys: KeyStore,
     pub(super) gateway: Gateway,
     layout: Layout,
+    /// The keys as the store last told them. Owned by the admin task.
+    records: Mutex<Vec<KeyRecord>>,
     /// Owned by the configuration task; others only read.
     current: Mutex<Current>,
     wishes: mpsc::Sender<oneshot::Sender<ConfigReport>>,
@@ -90,6 +92,7 @@ impl Shared {
             keys,
             gateway,
             layout,
+            records: Mutex::default(),
             current: Mutex::new(current),
             wishes,
         };
@@ -128,12 +131,19 @@ impl Shared {
     /// Reads the keys and gives the valid ones to the data path.
     ///
     /// # Errors
-    /// What the store says; the keys known so far stay in force.
+    /// What the store says; the keys known so far stay in force until they expire.
     pub(super) async fn refresh_keys(&self) -> Result<(), rc_store::Error> {
-        let now = self.deps.clock.now();
-        let records = self.keys.list(now).await?;
-        self.gateway.set_keys(Arc::new(key_set(&records, now)));
-        Ok(())
+        let listed = self.keys.list(self.deps.clock.now()).await;
+        self.change_keys(|records| listed.map(|listed| *records = listed))
+    }
+
+    /// Changes the list of known keys and gives those that are valid at this moment to the data path.
+    pub(super) fn change_keys<T>(&self, change: impl FnOnce(&mut Vec<KeyRecord>) -> T) -> T {
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut records);
+        self.gateway
+            .set_keys(Arc::new(key_set(&records, self.deps.clock.now())));
+        changed
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Current> {
