@@ -224,7 +224,7 @@ pub(super) async fn ids_are_decoded_once(world: &World) {
         ("/docs/%ff", 400),
         ("/docs/%00", 400),
         ("/docs/%0A", 400),
-        ("/docs/..%2F..%2Fetc%2Fpasswd", 404),
+        ("/docs/..%2F..%2Fetc%2Fpasswd", 400),
         (&format!("/docs/{}", "x".repeat(201)), 400),
     ] {
         let answer = client.get("acme", target).await;
