@@ -97,7 +97,10 @@ fn member(path: &str, manifest: &Table) -> Vec<String> {
                     "`{name}` comes from the root's table: `{name}.workspace = true`"
                 ));
             }
-            if value.get("features").is_some() || value.get("default-features").is_some() {
+            // The product must not carry a clock that tests can stop, so only tests ask for it.
+            let paused_time =
+                *section == "dev-dependencies" && name == "tokio" && adds_only(value, "test-util");
+            if (value.get("features").is_some() && !paused_time) || value.get("default-features").is_some() {
                 messages.push(format!(
                     "`{name}`: its whole feature list stands in the root's table"
                 ));
@@ -179,6 +182,12 @@ fn names(text: &str, name: &str) -> bool {
     text.match_indices(name).any(|(start, _)| {
         !text[..start].ends_with(is_word) && !text[start + name.len()..].starts_with(is_word)
     })
+}
+
+/// Whether the entry's own feature list is exactly `feature`.
+fn adds_only(entry: &Value, feature: &str) -> bool {
+    let features = entry.get("features").and_then(Value::as_array);
+    features.is_some_and(|list| list.len() == 1 && list[0].as_str() == Some(feature))
 }
 
 #[cfg(test)]
