@@ -159,8 +159,6 @@ macro_rules! typed_name {
     };
 }
 
-const LABEL_PATTERN: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
-
 typed_name!(
     /// A customer whose data and limits are kept apart from every other's.
     TenantId, check_name, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "name", NAME_BYTES_MAX
@@ -189,12 +187,6 @@ typed_name!(
     /// A document's id within its tenant. Any text without control characters.
     DocId, check_doc_id, "^[^\\u0000-\\u001f\\u007f]+$", "document-id", DOC_ID_BYTES_MAX
 );
-
-/// The pattern that all names but [`DocId`] share, for schemas and messages.
-#[must_use]
-pub fn label_pattern() -> &'static str {
-    LABEL_PATTERN
-}
 
 #[cfg(test)]
 mod tests;

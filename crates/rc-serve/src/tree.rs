@@ -76,12 +76,6 @@ impl Tree {
         self.stopping.clone()
     }
 
-    /// Whether [`Tree::stop`] was called.
-    #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.is_cancelled()
-    }
-
     /// Says that a part of the process failed and cannot be made good, and tells every task to end.
     pub fn fail(&self) {
         self.failed.store(true, Ordering::Relaxed);

@@ -372,32 +372,7 @@ fn nearest(name: &str) -> Option<&'static str> {
     if let Some((_, known)) = ALIASES.iter().find(|(alias, _)| *alias == lower) {
         return Some(known);
     }
-    MEMBERS
-        .into_iter()
-        .map(|known| (distance(&lower, known), known))
-        .filter(|(distance, known)| *distance <= known.len().div_ceil(3))
-        .min()
-        .map(|(_, known)| known)
-}
-
-/// Edits from one name to the other, in characters; swapped neighbours count as one.
-fn distance(left: &str, right: &str) -> usize {
-    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
-    let mut rows = vec![vec![0; right.len() + 1]; left.len() + 1];
-    rows[0] = (0..=right.len()).collect();
-    for i in 1..=left.len() {
-        rows[i][0] = i;
-        for j in 1..=right.len() {
-            let substitute = rows[i - 1][j - 1] + usize::from(left[i - 1] != right[j - 1]);
-            let mut best = substitute.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-            let swapped = i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1];
-            if swapped {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            rows[i][j] = best;
-        }
-    }
-    rows[left.len()][right.len()]
+    rc_model::closest(&lower, MEMBERS)
 }
 
 #[cfg(test)]

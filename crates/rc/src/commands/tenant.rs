@@ -54,31 +54,5 @@ fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
-/// The name that was probably meant: the nearest of `known`, when it is near.
-fn did_you_mean<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let near = typed.chars().count().div_ceil(3).max(1);
-    known
-        .map(|name| (distance(typed, name), name))
-        .filter(|(distance, _)| *distance <= near)
-        .min()
-        .map(|(_, name)| name)
-}
-
-/// Levenshtein's distance; names have at most 63 characters, so this is at most 4,000 steps.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use rc_model::{Clock as _, KeyId, Span, SystemClock, TenantId, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{did_you_mean, table};
+use super::table;
 use crate::commands::platform;
 use crate::commands::search::printable;
 use crate::cx::Cx;
@@ -239,7 +239,7 @@ fn known(cx: &Cx, tenant: &TenantId) -> Result<(), Fault> {
     if tenants.tenants.contains_key(tenant) {
         return Ok(());
     }
-    let meant = did_you_mean(tenant.as_str(), tenants.tenants.keys().map(TenantId::as_str));
+    let meant = rc_model::closest(tenant.as_str(), tenants.tenants.keys().map(TenantId::as_str));
     let hint = meant.map_or_else(
         || "`rc tenant list` shows the tenants".to_owned(),
         |name| format!("did you mean `{name}`?"),
