@@ -12,6 +12,7 @@ struct Place {
 
 const ALL_BELOW_SERVICES: &[&str] = &[
     "rc-events",
+    "rc-ledger",
     "rc-model",
     "rc-runtime",
     "rc-serve",
@@ -47,9 +48,17 @@ const PLACES: &[Place] = &[
         name: "rc-runtime",
         uses: &["rc-model", "rc-serve"],
     },
+    Place {
+        name: "rc-ledger",
+        uses: &["rc-model", "rc-store"],
+    },
     // 3: what engines are put together to
     Place {
         name: "rc-services",
+        uses: ALL_BELOW_SERVICES,
+    },
+    Place {
+        name: "rc-observe",
         uses: ALL_BELOW_SERVICES,
     },
     Place {
@@ -62,7 +71,9 @@ const PLACES: &[Place] = &[
         uses: &[
             "rc-client",
             "rc-events",
+            "rc-ledger",
             "rc-model",
+            "rc-observe",
             "rc-runtime",
             "rc-serve",
             "rc-services",
@@ -111,6 +122,7 @@ const FENCED: &[(&[&str], &[&str], &str)] = &[
         &[
             "rc-client",
             "rc-events",
+            "rc-observe",
             "rc-runtime",
             "rc-serve",
             "rc-services",
