@@ -208,6 +208,15 @@ impl Sqlite {
         self.0.committed.clone()
     }
 
+    /// Whether commits reach the disk. No I/O while the last one did; after one was lost, a small one is
+    /// tried, so that a disk that is full or failed is noticed by nobody's write, and its return too.
+    ///
+    /// # Errors
+    /// What the commit says: [`ErrorKind::DiskFull`], [`ErrorKind::ReadOnly`], [`ErrorKind::Unavailable`].
+    pub async fn writable(&self) -> Result<(), Error> {
+        self.writer()?.writable().await
+    }
+
     /// Writes that wait or run.
     #[must_use]
     pub fn write_queue_jobs(&self) -> usize {

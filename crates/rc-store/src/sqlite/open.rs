@@ -59,7 +59,7 @@ pub(super) fn writer(path: &Path, options: &SqliteOptions) -> Result<WriterPlace
     let lock = take_lock(path)?;
     create_private(path)?;
     let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    check_ours(&conn, path, true)?;
+    let header = check_ours(&conn, path, true)?;
     settings(&conn, options.cache_kib).map_err(|error| Error::from(error).context(tried(path)))?;
     let set = |conn: &Connection| -> rusqlite::Result<()> {
         conn.pragma_update(None, "journal_mode", "wal")?;
@@ -69,8 +69,13 @@ pub(super) fn writer(path: &Path, options: &SqliteOptions) -> Result<WriterPlace
         if let Some(pages) = options.pages_max {
             conn.pragma_update(None, "max_page_count", pages)?;
         }
-        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
-        conn.pragma_update(None, "user_version", FORMAT)?;
+        // Each of these writes a page: on a full disk a file that has them must still open, to be read.
+        if header.application != APPLICATION_ID {
+            conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+        }
+        if header.format != FORMAT {
+            conn.pragma_update(None, "user_version", FORMAT)?;
+        }
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         Ok(())
     };
@@ -110,8 +115,14 @@ fn settings(conn: &Connection, cache_kib: usize) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// What a file's header says of its maker; all zero in an empty one.
+struct Header {
+    application: i32,
+    format: i32,
+}
+
 /// Refuses files that somebody else made, or a newer binary.
-fn check_ours(conn: &Connection, path: &Path, may_be_empty: bool) -> Result<(), Error> {
+fn check_ours(conn: &Connection, path: &Path, may_be_empty: bool) -> Result<Header, Error> {
     let header = |name: &str| -> Result<i32, Error> {
         conn.pragma_query_value(None, name, |row| row.get(0))
             .map_err(|error| Error::from(error).context(tried(path)))
@@ -119,7 +130,7 @@ fn check_ours(conn: &Connection, path: &Path, may_be_empty: bool) -> Result<(), 
     let (application, format) = (header("application_id")?, header("user_version")?);
     if application == 0 && format == 0 && header("schema_version")? == 0 {
         if may_be_empty {
-            return Ok(());
+            return Ok(Header { application, format });
         }
         return Err(Error::new(
             ErrorKind::Unavailable {
@@ -146,7 +157,7 @@ fn check_ours(conn: &Connection, path: &Path, may_be_empty: bool) -> Result<(), 
             ),
         ));
     }
-    Ok(())
+    Ok(Header { application, format })
 }
 
 /// The lock file beside the database. It is never removed: removing it would let two writers lock two

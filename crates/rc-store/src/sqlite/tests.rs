@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 
+mod disk;
 mod faults;
 mod kill;
 

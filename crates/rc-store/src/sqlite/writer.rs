@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rc_model::clock::monotonic_ns;
@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::SqliteOptions;
 use super::job::{Job, Typed};
-use super::open::{WriterLock, WriterPlace};
+use super::open::{FORMAT, WriterLock, WriterPlace};
 use crate::error::UNAVAILABLE_RETRY;
 use crate::{Error, ErrorKind};
 
@@ -22,6 +22,10 @@ const BUSY_RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// VM instructions between two looks at the deadline: some 100 microseconds of SQLite's time.
 pub(super) const DEADLINE_CHECK_OPS: i32 = 10_000;
+
+/// How long nothing is tried after the disk failed in a commit. One try a second tells when it is back, and
+/// does not hammer a disk that is not.
+const DISK_FAILED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Weight of the newest group in the mean time a job, as a shift: an eighth.
 const EWMA_SHIFT: u32 = 3;
@@ -33,6 +37,8 @@ pub(super) enum Mode {
     Alone,
     /// Alone and without a limit of time: migrations.
     Unlimited,
+    /// Alone, and a commit of it goes to the disk whatever it changed: see [`Writer::writable`].
+    Probe,
 }
 
 enum Message {
@@ -45,6 +51,21 @@ pub(super) struct Writer {
     /// Taken by `close`, so that later writes see a closed store.
     queue: Mutex<Option<SyncSender<Message>>>,
     load: Arc<Load>,
+    health: Arc<Health>,
+}
+
+/// Why the last transaction was lost, until one is on disk again. Written by the writer thread.
+#[derive(Default)]
+struct Health(Mutex<Option<Error>>);
+
+impl Health {
+    fn set(&self, failure: Option<Error>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    fn is_good(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
 }
 
 /// Shared by the callers (length) and the writer thread (time a job).
@@ -73,6 +94,7 @@ impl Writer {
             // A guess for the first answers: one fsync.
             job_ns: AtomicU64::new(1_000_000),
         });
+        let health = Arc::<Health>::default();
         let deadline = Arc::new(AtomicU64::new(u64::MAX));
         let mut conn = place.conn;
         let watched = Arc::clone(&deadline);
@@ -85,6 +107,7 @@ impl Writer {
             _lock: place.lock,
             commits,
             load: Arc::clone(&load),
+            health: Arc::clone(&health),
             deadline,
             group_jobs_max: options.group_jobs_max.max(1),
             group_time_max: options.group_time_max,
@@ -107,6 +130,7 @@ impl Writer {
         let writer = Self {
             queue: Mutex::new(Some(queue)),
             load,
+            health,
         };
         Ok((writer, committed))
     }
@@ -126,10 +150,7 @@ impl Writer {
     }
 
     fn enqueue(&self, message: Message) -> Result<(), Error> {
-        let queue = self
-            .queue
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(queue) = &*queue else {
             return Err(Error::closed());
         };
@@ -151,6 +172,19 @@ impl Writer {
         }
     }
 
+    /// Whether commits reach the disk. Costs nothing while they do; after one was lost, a commit that changes
+    /// nothing but the disk is tried.
+    pub(super) async fn writable(&self) -> Result<(), Error> {
+        if self.health.is_good() {
+            return Ok(());
+        }
+        self.submit("probe", Mode::Probe, |conn| {
+            // SQLite skips rows that stay the same. This one it writes: the first page goes to the log.
+            Ok(conn.pragma_update(None, "user_version", FORMAT)?)
+        })
+        .await
+    }
+
     pub(super) fn queue_jobs(&self) -> usize {
         self.load.jobs.load(Ordering::Relaxed)
     }
@@ -160,11 +194,7 @@ impl Writer {
     }
 
     pub(super) async fn close(&self, deadline: Duration) {
-        let queue = self
-            .queue
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(queue) = queue else { return };
         let (done, closed) = oneshot::channel();
         let ask = async {
@@ -192,14 +222,17 @@ struct Thread {
     _lock: WriterLock,
     commits: watch::Sender<u64>,
     load: Arc<Load>,
+    health: Arc<Health>,
     /// When the running job must end, on the monotonic clock; read by SQLite's progress handler.
     deadline: Arc<AtomicU64>,
     group_jobs_max: usize,
     group_time_max: Duration,
     job_time_max: Duration,
-    /// Set when a commit failed in the disk. What the kernel then holds is unknown, so nothing may be
-    /// acknowledged on top of it until a restart has read the file again.
-    failed: Option<Error>,
+    /// Set when a commit failed in the disk: what it said, and until when nothing is tried, on the monotonic
+    /// clock. After an `fsync` that failed, what is on disk of the frames that it was for is unknown, and a
+    /// second `fsync` alone would lie. But those frames belong to a transaction that SQLite took back: the
+    /// next one is written over them, whole, and is acknowledged only when its own `fsync` succeeds.
+    failed: Option<(Error, u64)>,
 }
 
 impl Thread {
@@ -216,6 +249,7 @@ impl Thread {
             match message {
                 Message::Job(Mode::Alone, job) => self.alone(job, self.job_time_max),
                 Message::Job(Mode::Unlimited, job) => self.alone(job, Duration::MAX),
+                Message::Job(Mode::Probe, job) => self.probe(job),
                 Message::Job(Mode::Grouped, job) => next = self.group(job, queue),
                 Message::Close(done) => {
                     // Nothing comes after it: `close` took the only sender.
@@ -265,11 +299,9 @@ impl Thread {
                 Some(error)
             }
         };
-        self.settle(
-            taken,
-            started_ns,
-            failure.is_none() && self.conn.total_changes() != changes,
-        );
+        let changed = self.conn.total_changes() != changes;
+        self.note(failure.as_ref(), changed);
+        self.settle(taken, started_ns, failure.is_none() && changed);
         for job in jobs {
             job.answer(failure.clone());
         }
@@ -284,12 +316,40 @@ impl Thread {
         } else {
             None
         };
-        self.settle(
-            1,
-            started_ns,
-            failure.is_none() && self.conn.total_changes() != changes,
-        );
+        let changed = self.conn.total_changes() != changes;
+        self.note(failure.as_ref(), changed);
+        self.settle(1, started_ns, failure.is_none() && changed);
         job.answer(failure);
+    }
+
+    /// Runs a job whose commit goes to the disk though it changes no row.
+    fn probe(&mut self, mut job: Box<dyn Job>) {
+        let started_ns = monotonic_ns();
+        let failure = if job.wanted() {
+            let failure = self.in_own_transaction(job.as_mut(), self.job_time_max).err();
+            self.note(failure.as_ref(), true);
+            failure
+        } else {
+            None
+        };
+        self.settle(1, started_ns, false);
+        job.answer(failure);
+    }
+
+    /// Remembers whether transactions reach the disk: `failure` lost one, `changed` wrote one.
+    fn note(&mut self, failure: Option<&Error>, changed: bool) {
+        match failure {
+            Some(error) if speaks_of_the_disk(error) => self.health.set(Some(error.clone())),
+            // The job's own fault says nothing about the disk.
+            Some(_) => {}
+            None if changed => {
+                self.health.set(None);
+                if self.failed.take().is_some() {
+                    tracing::info!("the disk takes commits again");
+                }
+            }
+            None => {}
+        }
     }
 
     fn in_own_transaction(&mut self, job: &mut dyn Job, time_max: Duration) -> Result<(), Error> {
@@ -313,6 +373,11 @@ impl Thread {
         self.arm(self.job_time_max);
         let ran = job.run(&self.conn);
         self.disarm();
+        if let Err(error) = &ran
+            && speaks_of_the_disk(error)
+        {
+            self.health.set(Some(error.clone()));
+        }
         if self.conn.is_autocommit() {
             // SQLite rolls everything back by itself when the disk is full or fails, and when a write is
             // interrupted; the neighbours' work is gone too.
@@ -334,7 +399,9 @@ impl Thread {
     }
 
     fn begin(&self) -> Result<(), Error> {
-        if let Some(failed) = &self.failed {
+        if let Some((failed, until_ns)) = &self.failed
+            && monotonic_ns() < *until_ns
+        {
             return Err(failed.clone());
         }
         // IMMEDIATE: a deferred transaction that upgrades later gets SQLITE_BUSY without waiting.
@@ -356,8 +423,11 @@ impl Thread {
                 let error = Error::from(error).context("failed to commit");
                 self.rollback();
                 if disk_failed {
-                    tracing::error!(%error, "the disk failed in a commit; writes stop until a restart");
-                    self.failed = Some(error.clone());
+                    if self.failed.is_none() {
+                        tracing::error!(%error, "the disk failed in a commit; writes are refused until it takes one");
+                    }
+                    let pause_ns = u64::try_from(DISK_FAILED_PAUSE.as_nanos()).unwrap_or(u64::MAX);
+                    self.failed = Some((error.clone(), monotonic_ns().saturating_add(pause_ns)));
                 }
                 Err(error)
             }
@@ -411,6 +481,13 @@ impl Thread {
             tracing::warn!(%error, "failed to move the WAL into the file; the next start does it");
         }
     }
+}
+
+fn speaks_of_the_disk(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::DiskFull | ErrorKind::ReadOnly | ErrorKind::Unavailable { .. }
+    )
 }
 
 fn ended_by_job() -> Error {
