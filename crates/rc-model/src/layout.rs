@@ -48,6 +48,55 @@ impl Layout {
         self.state().join("data").join(service.as_str())
     }
 
+    /// The key under which users get their names in logs; made once, never sent anywhere.
+    #[must_use]
+    pub fn installation_key(&self) -> PathBuf {
+        self.state().join("data").join("installation.key")
+    }
+
+    /// Recent spans, one folder a service.
+    #[must_use]
+    pub fn traces(&self) -> PathBuf {
+        self.state().join("traces")
+    }
+
+    /// The tamper-evident log of the ledger: C2SP tlog-tiles, one folder.
+    #[must_use]
+    pub fn ledger_log(&self) -> PathBuf {
+        self.ledger_data().join("log")
+    }
+
+    /// The ledger's signing key.
+    #[must_use]
+    pub fn ledger_key(&self) -> PathBuf {
+        self.ledger_data().join("key")
+    }
+
+    /// The ledger's own database: what commitments stand for, and the second copy of the last checkpoint.
+    #[must_use]
+    pub fn ledger_db(&self) -> PathBuf {
+        self.ledger_data().join("ledger.db")
+    }
+
+    /// Everything of the ledger.
+    #[must_use]
+    pub fn ledger_data(&self) -> PathBuf {
+        self.state().join("data").join("prov-ledger")
+    }
+
+    /// The gateway's database, where the store is `sqlite:`.
+    #[must_use]
+    pub fn gateway_db(&self) -> PathBuf {
+        self.data(&crate::catalog::Builtin::Gateway.id())
+            .join("gateway.db")
+    }
+
+    /// What the supervisor has to tell the ledger.
+    #[must_use]
+    pub fn supervisor_db(&self) -> PathBuf {
+        self.state().join("data").join("rc-up").join("audit.db")
+    }
+
     /// The log of `service`.
     #[must_use]
     pub fn log_file(&self, service: &ServiceId) -> PathBuf {

@@ -32,6 +32,8 @@ pub const REQUEST_ID_BYTES_MAX: usize = 128;
 pub struct RequestContext {
     /// This service's own span in the caller's trace.
     pub trace: TraceContext,
+    /// The id of the caller's span; absent when the trace begins here.
+    pub parent: Option<u64>,
     /// The request's id, the same in every service it passes.
     pub request_id: Arc<str>,
     /// The caller's tenant; absent on calls of the platform itself.
@@ -49,9 +51,8 @@ impl RequestContext {
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let trace = text(TRACEPARENT_HEADER)
-            .and_then(|value| TraceContext::parse(value.as_bytes()))
-            .map_or_else(|| TraceContext::start(random), |parent| parent.child(random));
+        let caller = text(TRACEPARENT_HEADER).and_then(|value| TraceContext::parse(value.as_bytes()));
+        let trace = caller.map_or_else(|| TraceContext::start(random), |parent| parent.child(random));
         let request_id = text(REQUEST_ID_HEADER)
             .filter(|id| is_request_id(id))
             .map_or_else(|| Arc::from(format!("{:032x}", trace.trace_id())), Arc::from);
@@ -60,6 +61,7 @@ impl RequestContext {
             .map(|ms: u32| tokio::time::Instant::now() + Duration::from_millis(u64::from(ms)));
         Self {
             trace,
+            parent: caller.map(TraceContext::span_id),
             request_id,
             tenant: text(TENANT_HEADER).and_then(|id| TenantId::new(id).ok()),
             tier: text(TIER_HEADER).and_then(|id| TierId::new(id).ok()),

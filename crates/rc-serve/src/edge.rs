@@ -20,13 +20,22 @@ use rc_model::Problem;
 use rc_model::clock::monotonic_ns;
 use rc_model::problem::PROBLEM_JSON;
 use rc_model::project::AccessLog;
+use rc_model::telemetry::{OpenSpan, Scope, SpanKind, TelemetrySink, Value};
 use tracing::Instrument as _;
 
 use crate::context::{REQUEST_ID_HEADER, RequestContext};
-use crate::metrics::{Finished, Metrics, OPENMETRICS};
+use crate::logging::Marks;
+use crate::metrics::{Finished, Metrics, OPENMETRICS, known_method};
+use crate::pseudonym::Pseudonym;
 use crate::readiness::Readiness;
 use crate::tree::Tree;
 use crate::uds;
+
+/// Routes for our own processes only.
+const INTERNAL_ROUTES: &str = "/-/";
+
+/// What stands for the route of a request that no route takes.
+const UNMATCHED: &str = "unmatched";
 
 /// A service's routes and what the edge needs to know about it.
 #[derive(Debug, Clone)]
@@ -41,6 +50,10 @@ pub struct Edge {
     pub metrics: Metrics,
     /// Which requests get a log line.
     pub access: AccessLog,
+    /// Where spans go; `None`: nobody records any.
+    pub sink: Option<Arc<dyn TelemetrySink>>,
+    /// What log lines say about users and data.
+    pub marks: Marks,
 }
 
 /// An error answer: RFC 9457 problem details. The edge adds the trace id.
@@ -83,12 +96,16 @@ impl Edge {
             readiness,
             metrics,
             access,
+            sink,
+            marks,
         } = self;
         let scrape = metrics.clone();
         let state = Arc::new(EdgeState {
             service,
             metrics,
             access,
+            sink,
+            marks,
         });
         let operational = Router::new()
             .route(
@@ -138,6 +155,8 @@ struct EdgeState {
     service: &'static str,
     metrics: Metrics,
     access: AccessLog,
+    sink: Option<Arc<dyn TelemetrySink>>,
+    marks: Marks,
 }
 
 /// What happens around every request of a service.
@@ -146,21 +165,38 @@ async fn around(State(state): State<Arc<EdgeState>>, mut request: Request, next:
     let context = RequestContext::from_headers(request.headers());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or_else(
-        || Arc::from("unmatched"),
+        || Arc::from(UNMATCHED),
         |matched| Arc::<str>::from(matched.as_str()),
     );
+    // Long polls between our own processes would be most of the log and of the spans, and say nothing when
+    // they work.
+    let internal = route.starts_with(INTERNAL_ROUTES);
+    let scope = state
+        .sink
+        .as_ref()
+        .filter(|_| !internal)
+        .and_then(|sink| Scope::new(context.trace, sink));
+    let open = scope
+        .clone()
+        .map(|scope| OpenSpan::root(scope, context.parent, SpanKind::Server));
     let trace_id = context.trace.trace_id_hex();
+    let users = state.marks.users.as_ref();
+    let user = users.and_then(|users| Some(users.user(context.user.as_ref()?)));
     let span = tracing::info_span!(
         "request",
         request_id = &*context.request_id,
         trace_id = %trace_id,
         tenant = context.tenant.as_ref().map(|tenant| tenant.as_str()),
+        user = user.as_ref().map(Pseudonym::as_str),
     );
     request.extensions_mut().insert(context.clone());
-    let caught = AssertUnwindSafe(next.run(request))
+    let work = AssertUnwindSafe(next.run(request))
         .catch_unwind()
-        .instrument(span.clone())
-        .await;
+        .instrument(span.clone());
+    let caught = match scope {
+        Some(scope) => scope.run(work).await,
+        None => work.await,
+    };
     let mut response = match caught {
         Ok(response) => response,
         Err(panic) => {
@@ -168,7 +204,9 @@ async fn around(State(state): State<Arc<EdgeState>>, mut request: Request, next:
             ApiError::from(Problem::new(500, "RC-SRV-003", "the service has a bug")).into_response()
         }
     };
+    let mut code = None;
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
+        code = Some(problem.code.clone());
         let mut problem = Arc::unwrap_or_clone(problem);
         problem.trace_id = Some(trace_id);
         let extra = std::mem::take(response.headers_mut());
@@ -182,8 +220,11 @@ async fn around(State(state): State<Arc<EdgeState>>, mut request: Request, next:
     if let Ok(id) = HeaderValue::from_str(&context.request_id) {
         response.headers_mut().insert(REQUEST_ID_HEADER, id);
     }
-    let took = Duration::from_nanos(monotonic_ns().saturating_sub(began));
     let status = response.status();
+    if let Some(open) = open {
+        finish_span(open, &context, &method, &route, status, code.as_deref());
+    }
+    let took = Duration::from_nanos(monotonic_ns().saturating_sub(began));
     let tier = context.tier.as_ref().map_or("none", |tier| tier.as_str());
     state.metrics.finished(Finished {
         service: state.service,
@@ -193,8 +234,6 @@ async fn around(State(state): State<Arc<EdgeState>>, mut request: Request, next:
         status,
         took,
     });
-    // Long polls between our own processes would be most of the log, and say nothing when they work.
-    let internal = route.starts_with("/-/");
     let wanted = match state.access {
         AccessLog::All => !internal || status.is_server_error(),
         AccessLog::Errors => status.is_server_error(),
@@ -207,6 +246,49 @@ async fn around(State(state): State<Arc<EdgeState>>, mut request: Request, next:
         });
     }
     response
+}
+
+/// Records the request's span: names and values from bounded sets, and the ids that the logs have too.
+fn finish_span(
+    open: OpenSpan,
+    context: &RequestContext,
+    method: &http::Method,
+    route: &str,
+    status: StatusCode,
+    code: Option<&str>,
+) {
+    let known = known_method(method);
+    let name = match (known, route) {
+        (Some(method), UNMATCHED) => method.to_owned(),
+        (Some(method), route) => format!("{method} {route}"),
+        (None, UNMATCHED) => "HTTP".to_owned(),
+        (None, route) => format!("HTTP {route}"),
+    };
+    let failed = status.is_server_error();
+    let said = code.filter(|_| failed);
+    let mut attributes = [("", Value::Bool(false)); 7];
+    let mut count = 0;
+    let mut set = |name, value| {
+        attributes[count] = (name, value);
+        count += 1;
+    };
+    set("http.request.method", Value::Str(known.unwrap_or("_OTHER")));
+    set("http.response.status_code", Value::Int(status.as_u16().into()));
+    if route != UNMATCHED {
+        set("http.route", Value::Str(route));
+    }
+    set("rc.request_id", Value::Str(&context.request_id));
+    if let Some(tenant) = &context.tenant {
+        set("rc.tenant", Value::Str(tenant.as_str()));
+    }
+    if let Some(tier) = &context.tier {
+        set("rc.tier", Value::Str(tier.as_str()));
+    }
+    if failed {
+        set("error.type", Value::Str(said.unwrap_or_else(|| status.as_str())));
+    }
+    let error = failed.then(|| said.unwrap_or_else(|| status.canonical_reason().unwrap_or("server error")));
+    open.finish(&name, error, &attributes[..count]);
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

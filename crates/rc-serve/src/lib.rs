@@ -10,6 +10,7 @@ pub mod context;
 pub mod edge;
 pub mod logging;
 pub mod metrics;
+pub mod pseudonym;
 pub mod readiness;
 pub mod tls;
 pub mod tree;
@@ -17,6 +18,8 @@ pub mod uds;
 
 pub use context::RequestContext;
 pub use edge::{ApiError, Edge};
+pub use logging::{DataVersion, Marks};
 pub use metrics::Metrics;
+pub use pseudonym::{Pseudonym, Pseudonymizer};
 pub use readiness::Readiness;
 pub use tree::Tree;

@@ -1,17 +1,21 @@
 //! Logs: one JSON object a line, or aligned text on a terminal.
 //!
-//! Fields of the enclosing request span (`request_id`, `trace_id`, `tenant`) stand on every line. Values
-//! are written as they are given: never pass a secret as a field.
+//! Fields of the enclosing request span (`request_id`, `trace_id`, `tenant`, `user`) stand on every line, and
+//! so does the version of the data and the configuration. Values are written as they are given: never pass a
+//! secret as a field, and a user only as a [`crate::Pseudonym`].
 
 use std::fmt::{self, Write as _};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rc_model::project::LogLevel;
-use rc_model::{Clock as _, SystemClock};
+use rc_model::{Clock as _, Digest, SystemClock};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::pseudonym::Pseudonymizer;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,11 +27,62 @@ pub enum LogFormat {
 }
 
 /// Logging of one process.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct LogConfig {
     pub format: LogFormat,
     pub level: LogLevel,
     pub service: &'static str,
+    /// Stands on every line once it is known.
+    pub data_version: DataVersion,
+}
+
+/// Which data and which configuration a process works with: `<newest migration of its own store>+<first
+/// 12 hex digits of the configuration's digest>`. All clones show the same value.
+#[derive(Debug, Clone, Default)]
+pub struct DataVersion(Arc<RwLock<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    migration: usize,
+    configuration: Option<Digest>,
+    /// The two as they are written; empty before anything is known.
+    text: Arc<str>,
+}
+
+impl DataVersion {
+    /// The store has all migrations up to this number.
+    pub fn set_migration(&self, number: usize) {
+        self.change(|known| known.migration = number);
+    }
+
+    /// The configuration in force.
+    pub fn set_configuration(&self, digest: Digest) {
+        self.change(|known| known.configuration = Some(digest));
+    }
+
+    /// As it stands on lines; `None` before the configuration is known.
+    #[must_use]
+    pub fn text(&self) -> Option<Arc<str>> {
+        let text = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).text);
+        (!text.is_empty()).then_some(text)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Known)) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut known);
+        if let Some(digest) = known.configuration {
+            known.text = Arc::from(format!("{}+{}", known.migration, digest.short()));
+        }
+    }
+}
+
+/// What log lines say besides the event itself. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Marks {
+    /// Gives users their names; `None`: lines name no users.
+    pub users: Option<Pseudonymizer>,
+    /// The process's own; whoever opens its store or reads its configuration says so here.
+    pub data_version: DataVersion,
 }
 
 /// Starts logging to stderr. A second call in one process changes nothing.
@@ -45,13 +100,16 @@ pub fn init(config: LogConfig) {
         // The reader of our stderr may be gone, and with it the only place to complain: the default would
         // panic there, in the middle of a drain.
         .log_internal_errors(false);
-    let service = config.service;
+    let (service, data_version) = (config.service, config.data_version);
     // It fails only where a subscriber is already set: the first call wins.
     let _ = match config.format {
         LogFormat::Json => tracing::subscriber::set_global_default(
             builder
                 .fmt_fields(JsonFields)
-                .event_format(JsonLine { service })
+                .event_format(JsonLine {
+                    service,
+                    data_version,
+                })
                 .finish(),
         ),
         LogFormat::Pretty { color } => tracing::subscriber::set_global_default(
@@ -65,9 +123,10 @@ pub fn init(config: LogConfig) {
 }
 
 /// Writes an event as one JSON object: `ts`, `level`, `service`, `msg`, then its own and its spans' fields.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct JsonLine {
     service: &'static str,
+    data_version: DataVersion,
 }
 
 impl<S, N> FormatEvent<S, N> for JsonLine
@@ -101,6 +160,9 @@ where
             if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
                 out.write_str(&fields.fields)?;
             }
+        }
+        if let Some(version) = self.data_version.text() {
+            write!(out, ",\"data_version\":\"{version}\"")?;
         }
         write!(out, ",\"target\":\"{}\"}}", event.metadata().target())?;
         writeln!(out)

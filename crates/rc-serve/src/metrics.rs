@@ -134,7 +134,13 @@ pub fn duration_histogram() -> Histogram {
 /// The method as a label with bounded values.
 #[must_use]
 pub fn method_label(method: &http::Method) -> &'static str {
-    match method.as_str() {
+    known_method(method).unwrap_or("other")
+}
+
+/// The method's name when it is one that everybody knows; a client can invent others.
+#[must_use]
+pub fn known_method(method: &http::Method) -> Option<&'static str> {
+    Some(match method.as_str() {
         "GET" => "GET",
         "HEAD" => "HEAD",
         "POST" => "POST",
@@ -142,8 +148,8 @@ pub fn method_label(method: &http::Method) -> &'static str {
         "PATCH" => "PATCH",
         "DELETE" => "DELETE",
         "OPTIONS" => "OPTIONS",
-        _ => "other",
-    }
+        _ => return None,
+    })
 }
 
 /// `2xx`, `3xx`, `4xx` or `5xx`; `1xx` for the rest.

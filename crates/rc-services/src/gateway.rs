@@ -76,6 +76,7 @@ pub async fn run(config: ServiceConfig, options: Options, deps: Deps) -> Result<
     );
     let snapshot = Snapshot::build(spec).map_err(|error| StartError::new(error.code(), error.to_string()))?;
     let keys = open_keys(&config).await?;
+    deps.marks.data_version.set_migration(keys.newest_migration());
     let settings = gateway_config(&loaded.model.project, &layout, &config, options)?;
 
     let (admin, requests) = Admin::channel();

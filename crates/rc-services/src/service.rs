@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use rc_model::project::AccessLog;
+use rc_model::telemetry::TelemetrySink;
 use rc_model::{Clock, Layout};
-use rc_serve::{Metrics, Readiness, Tree};
+use rc_serve::{Marks, Metrics, Readiness, Tree};
 
 /// Where a service lives and stores.
 #[derive(Clone)]
@@ -24,6 +25,10 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
     pub readiness: Readiness,
+    /// Where spans go; `None`: nobody records any.
+    pub telemetry: Option<Arc<dyn TelemetrySink>>,
+    /// What log lines say about users and data.
+    pub marks: Marks,
 }
 
 /// Why a service did not start.

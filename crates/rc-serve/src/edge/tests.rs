@@ -13,6 +13,8 @@ async fn ask(router: Router, request: HttpRequest<Bytes>) -> (http::Response<Byt
         readiness: readiness.clone(),
         metrics: metrics.clone(),
         access: AccessLog::All,
+        sink: None,
+        marks: Marks::default(),
     };
     serve_uds(&path, edge, &tree).unwrap();
     let response = uds::call(&path, request, Duration::from_secs(5)).await.unwrap();

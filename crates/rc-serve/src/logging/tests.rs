@@ -18,12 +18,20 @@ impl io::Write for Sink {
 fn a_json_line_carries_the_spans_fields_and_stays_one_line() {
     let sink = Sink::default();
     let writer = sink.clone();
+    let version = DataVersion::default();
+    version.set_migration(3);
+    assert_eq!(version.text(), None);
+    version.set_configuration(Digest::of(b"one"));
     let subscriber = tracing_subscriber::fmt()
         .with_writer(move || writer.clone())
         .fmt_fields(JsonFields)
-        .event_format(JsonLine { service: "probe" })
+        .event_format(JsonLine {
+            service: "probe",
+            data_version: version.clone(),
+        })
         .finish();
     tracing::subscriber::with_default(subscriber, || {
+        version.set_configuration(Digest::of(b"two"));
         let span = tracing::info_span!("request", request_id = "r-1", trace_id = %"abc", tenant = "acme");
         span.in_scope(|| {
             tracing::info!(
@@ -42,6 +50,8 @@ fn a_json_line_carries_the_spans_fields_and_stays_one_line() {
     assert_eq!(line["request_id"], "r-1");
     assert_eq!(line["trace_id"], "abc");
     assert_eq!(line["tenant"], "acme");
+    // sha256 of `two`
+    assert_eq!(line["data_version"], "3+3fc4ccfe7458");
     assert_eq!(line["status"], 200);
     assert_eq!(line["took_ms"], 1.25);
     assert_eq!(line["note"], "a \"quoted\"\nline");

@@ -78,6 +78,15 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
         StoreUrl::Sqlite => parts.embedded(&workers).await?,
         StoreUrl::Postgres(url) => parts.postgres(url, &workers).await?,
     };
+    let migrations = match &url {
+        StoreUrl::Sqlite => super::sqlite::MIGRATIONS,
+        StoreUrl::Postgres(_) => super::postgres::MIGRATIONS,
+    };
+    parts
+        .deps
+        .marks
+        .data_version
+        .set_migration(migrations.list().len());
     let socket = parts.config.layout.socket(&service(SERVICE));
     parts.serve(store, workers.clone(), &socket).map_err(|error| {
         workers.stop();
@@ -204,6 +213,8 @@ impl Parts {
             readiness: self.deps.readiness.clone(),
             metrics: self.deps.metrics.clone(),
             access: self.config.access,
+            sink: self.deps.telemetry.clone(),
+            marks: self.deps.marks.clone(),
         };
         let edge_tree = Tree::new();
         edge::serve_uds(socket, edge, &edge_tree)?;

@@ -74,6 +74,15 @@ impl KeyStore {
         }
     }
 
+    /// The number of the newest migration, which the store has when the service runs.
+    #[must_use]
+    pub fn newest_migration(&self) -> usize {
+        match self {
+            Self::Sqlite(_) => sqlite::MIGRATIONS.list().len(),
+            Self::Postgres(_) => postgres::MIGRATIONS.list().len(),
+        }
+    }
+
     /// How many migrations the store lacks.
     ///
     /// # Errors

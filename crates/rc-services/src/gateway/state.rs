@@ -79,6 +79,7 @@ impl Shared {
         loaded: Loaded,
     ) -> (Arc<Self>, Wishes) {
         let (wishes, receiver) = mpsc::channel(RELOAD_QUEUE_MAX);
+        deps.marks.data_version.set_configuration(loaded.model.digest);
         let since = deps.clock.now();
         let current = Current {
             model: Arc::new(loaded.model),
@@ -213,6 +214,7 @@ impl Shared {
         let spec = snapshot_spec(&self.layout, &model.catalog, &model.tenants, &endpoints, version);
         let snapshot = Snapshot::build(spec).map_err(|error| error.to_string())?;
         self.gateway.install(snapshot);
+        self.deps.marks.data_version.set_configuration(model.digest);
         tracing::info!(version, digest = %model.digest.short(), tenants = model.tenants.tenants.len(), "configuration applied");
         *current = Current {
             model: Arc::new(model),

@@ -87,6 +87,8 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
         readiness: deps.readiness.clone(),
         metrics: deps.metrics.clone(),
         access: config.access,
+        sink: deps.telemetry.clone(),
+        marks: deps.marks.clone(),
     };
     let socket = config.layout.socket(&service(SERVICE));
     edge::serve_uds(&socket, edge, &edge_tree).map_err(|error| {
@@ -151,6 +153,14 @@ impl Opener {
         };
         match opened {
             Ok(backend) => {
+                let migrations = match &self.url {
+                    StoreUrl::Sqlite => super::SQLITE_MIGRATIONS,
+                    StoreUrl::Postgres(_) => super::POSTGRES_MIGRATIONS,
+                };
+                self.deps
+                    .marks
+                    .data_version
+                    .set_migration(migrations.list().len());
                 self.backend.store(Some(Arc::new(backend)));
                 self.ready.set_ready();
                 Ok(())

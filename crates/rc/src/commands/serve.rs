@@ -6,7 +6,7 @@ use std::time::Duration;
 use rc_model::SystemClock;
 use rc_model::catalog::Builtin;
 use rc_serve::logging::{self, LogConfig, LogFormat};
-use rc_serve::{Metrics, Readiness, Tree, tree};
+use rc_serve::{DataVersion, Marks, Metrics, Pseudonymizer, Readiness, Tree, tree};
 use rc_services::{Deps, ServiceConfig, StartError, docs, gateway, ingest};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -51,11 +51,17 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
     } else {
         LogFormat::Json
     };
+    let data_version = DataVersion::default();
+    data_version.set_configuration(model.digest);
     logging::init(LogConfig {
         format,
         level: model.project.logs.level,
         service: args.service.name(),
+        data_version: data_version.clone(),
     });
+    let users = Pseudonymizer::open(&layout.installation_key())
+        .inspect_err(|error| tracing::warn!(%error, "log lines name no users"))
+        .ok();
 
     // Connections are descriptors; whoever set the soft limit did not have a server in mind.
     let mut descriptors = getrlimit(Resource::Nofile);
@@ -80,6 +86,8 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         clock: SystemClock::shared(),
         metrics: Metrics::new(),
         readiness: Readiness::new(),
+        telemetry: None,
+        marks: Marks { users, data_version },
     };
     let config = ServiceConfig {
         store_url: cx

@@ -3,7 +3,7 @@
 use rc_model::Span;
 use rc_model::clock::monotonic_ns;
 use rc_model::project::LogLevel;
-use rc_serve::logging::{self, LogConfig, LogFormat};
+use rc_serve::logging::{self, DataVersion, LogConfig, LogFormat};
 
 use crate::commands::Outcome;
 use crate::cx::Cx;
@@ -100,6 +100,7 @@ async fn child(cx: &Cx, args: &Args, began_ns: u64) -> Result<Outcome, Fault> {
         format: LogFormat::Json,
         level: LogLevel::Info,
         service: "rc-up",
+        data_version: DataVersion::default(),
     });
     let mut forward = Forward::default();
     let started = async {

@@ -61,6 +61,8 @@ impl Client {
             readiness: Readiness::new(),
             metrics: Metrics::new(),
             access: rc_model::project::AccessLog::Off,
+            sink: None,
+            marks: rc_serve::Marks::default(),
         };
         let (folder, tree) = (tempfile::tempdir().unwrap(), Tree::new());
         edge::serve_uds(&folder.path().join("docs-api.sock"), edge, &tree).unwrap();

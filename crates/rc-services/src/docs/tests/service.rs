@@ -52,6 +52,8 @@ impl Service {
             clock: SystemClock::shared(),
             metrics: Metrics::new(),
             readiness: Readiness::new(),
+            telemetry: None,
+            marks: rc_serve::Marks::default(),
         };
         run(config, deps).await?;
         Ok(Self { layout, tree })

@@ -66,6 +66,8 @@ impl World {
             clock: SystemClock::shared(),
             metrics: Metrics::new(),
             readiness: Readiness::new(),
+            telemetry: None,
+            marks: rc_serve::Marks::default(),
         };
         Self {
             layout,

@@ -142,6 +142,8 @@ pub(super) async fn run(
         readiness: Readiness::new(),
         metrics: Metrics::new(),
         access: AccessLog::Off,
+        sink: None,
+        marks: rc_serve::Marks::default(),
     };
     edge::serve_uds(&layout.control_socket(), edge, &tree)
         .map_err(|error| unusable(&layout.state(), error))?;
