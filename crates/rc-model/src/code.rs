@@ -155,6 +155,26 @@ pub const ING: &[Code] = &[
     code("RC-ING-028", "body ended early"),
     code("RC-ING-029", "database is not migrated"),
     code("RC-ING-030", "request failed"),
+    code("RC-ING-031", "disk is nearly full"),
+    code("RC-ING-032", "too much waits to be indexed"),
+];
+
+/// The ledger: its engine up to 019, the service and the commands from 020.
+pub const LED: &[Code] = &[
+    code("RC-LED-001", "the log already has a writer"),
+    code("RC-LED-002", "no log there"),
+    code("RC-LED-003", "a log is or was there already"),
+    code("RC-LED-004", "the log is shorter than it was"),
+    code("RC-LED-005", "the log is not the one that was signed"),
+    code("RC-LED-006", "a file of the log is damaged"),
+    code("RC-LED-007", "the ledger's key file cannot be used"),
+    code("RC-LED-008", "not signed by a trusted key"),
+    code("RC-LED-009", "malformed ledger entry"),
+    code("RC-LED-010", "ledger entry or group too large"),
+    code("RC-LED-011", "no space for the log"),
+    code("RC-LED-012", "a file of the log cannot be read or written"),
+    code("RC-LED-013", "the log stopped after a failed write"),
+    code("RC-LED-014", "a ledger proof does not hold"),
 ];
 
 /// Running a process.
@@ -203,7 +223,7 @@ pub const UP: &[Code] = &[
 ];
 
 /// All areas in alphabetical order.
-pub const AREAS: [&[Code]; 9] = [CFG, CLI, DOC, EVT, GW, ING, SRV, STO, UP];
+pub const AREAS: [&[Code]; 10] = [CFG, CLI, DOC, EVT, GW, ING, LED, SRV, STO, UP];
 
 /// Every code, sorted.
 pub fn all() -> impl Iterator<Item = &'static Code> {

@@ -6,7 +6,7 @@ fn codes_are_sorted_unique_and_well_formed() {
     assert!(codes.is_sorted_by(|a, b| a < b), "{codes:?}");
     for (area, name) in AREAS
         .iter()
-        .zip(["CFG", "CLI", "DOC", "EVT", "GW", "ING", "SRV", "STO", "UP"])
+        .zip(["CFG", "CLI", "DOC", "EVT", "GW", "ING", "LED", "SRV", "STO", "UP"])
     {
         for entry in *area {
             let number = entry.code.strip_prefix(&format!("RC-{name}-"));
