@@ -21,6 +21,7 @@ mod item;
 pub mod limits;
 mod meters;
 mod receive;
+mod room;
 mod run;
 mod store;
 

@@ -50,10 +50,12 @@ pub(crate) const BODY_SLOW: Kind = &kind("RC-ING-027", 408, "body did not arrive
 pub(crate) const BODY_CUT: Kind = &kind("RC-ING-028", 400, "body ended early");
 pub(crate) const NOT_MIGRATED: Kind = &kind("RC-ING-029", 500, "database is not migrated");
 pub(crate) const BUG: Kind = &kind("RC-ING-030", 500, "request failed");
+pub(crate) const DISK_LOW: Kind = &kind("RC-ING-031", 503, "disk is nearly full");
+pub(crate) const READERS_BEHIND: Kind = &kind("RC-ING-032", 503, "too much waits to be indexed");
 
 /// Every kind.
 #[cfg(test)]
-pub(crate) const ALL: [Kind; 30] = [
+pub(crate) const ALL: [Kind; 32] = [
     MALFORMED,
     UNICODE,
     NUL,
@@ -84,6 +86,8 @@ pub(crate) const ALL: [Kind; 30] = [
     BODY_CUT,
     NOT_MIGRATED,
     BUG,
+    DISK_LOW,
+    READERS_BEHIND,
 ];
 
 /// One fault: its kind, where in the body it is, and what was found there.

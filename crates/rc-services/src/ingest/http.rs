@@ -25,6 +25,7 @@ use super::backend::Backend;
 use super::decide::{Route, Work, Write};
 use super::meters::Meters;
 use super::receive::{self, KEY_HEADER, Options, Received, Refused};
+use super::room::Room;
 use super::store::{Outcome, Stored};
 use super::{arrival, fault, limits};
 use crate::document;
@@ -49,6 +50,7 @@ pub(crate) struct App {
     /// Absent while the store cannot be opened.
     pub(crate) backend: Arc<ArcSwapOption<Backend>>,
     pub(crate) admission: Admission,
+    pub(crate) room: Room,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) meters: Meters,
     /// Where docs-api listens.
@@ -94,6 +96,7 @@ async fn put(
     let key = receive::required_key(&parts.headers)?;
     let options = Options::read(&parts.uri)?;
     let backend = app.backend()?;
+    app.room.admit().map_err(|problem| Refused::new(*problem))?;
     let key = receive::key_text(&key);
     let received = receive::receive(
         &app.admission,

@@ -15,6 +15,7 @@ use super::admission::{Admission, Bounds};
 use super::backend::{Backend, Down};
 use super::http::{self, App};
 use super::meters::Meters;
+use super::room::{self, Room};
 use super::{fault, limits};
 use crate::service::{Deps, ServiceConfig, StartError};
 
@@ -73,9 +74,11 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
         }
     }
     let backend = Arc::clone(&opener.backend);
+    let room = Room::default();
     let app = App {
         backend: Arc::clone(&backend),
         admission: Admission::new(Bounds::default(), Arc::clone(&deps.clock)),
+        room: room.clone(),
         clock: Arc::clone(&deps.clock),
         meters: Meters::register(&deps.metrics),
         docs_socket: config.layout.socket(&service(DOCS_SERVICE)),
@@ -95,6 +98,8 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
         StartError::new("RC-SRV-007", format!("cannot listen at {}", socket.display())).because(error)
     })?;
     spawn_relay_watch(&helpers, &backend, &deps);
+    let files = matches!(opener.url, StoreUrl::Sqlite).then(|| opener.folder.clone());
+    room.watch(&helpers, files, &backend, &deps, room::Bounds::default());
     helpers.spawn("ingest/keeper", opener.keep(helpers.stopping()));
     spawn_pruner(&helpers, &backend, &deps);
     let stopping = deps.tree.stopping();

@@ -125,9 +125,14 @@ impl IngestStore for SqliteIngestStore {
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.db.read("ingest.ping", |conn| {
-            Ok(conn.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(()))?)
-        }))
+        Box::pin(async {
+            let read = |conn: &rusqlite::Connection| {
+                Ok(conn.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(()))?)
+            };
+            self.db.read("ingest.ping", read).await?;
+            // A disk that is full or failed still reads.
+            self.db.writable().await
+        })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
