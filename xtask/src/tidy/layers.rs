@@ -87,6 +87,10 @@ const PLACES: &[Place] = &[
         uses: &["rc-model"],
     },
     Place {
+        name: "rc-bench",
+        uses: &["rc-model", DEV],
+    },
+    Place {
         name: "xtask",
         uses: &[],
     },
@@ -99,7 +103,7 @@ const DEV: &str = "rc-test";
 const FENCED: &[(&[&str], &[&str], &str)] = &[
     (
         &["clap", "clap_complete", "clap_mangen", "miette", "indicatif"],
-        &["rc", "xtask"],
+        &["rc", "rc-bench", "xtask"],
         "nothing below the binary knows the command line",
     ),
     (
@@ -114,12 +118,13 @@ const FENCED: &[(&[&str], &[&str], &str)] = &[
             "deadpool-postgres",
             "postgres-types",
         ],
-        &["rc-store", "rc-events", "rc-services", "rc-test"],
+        &["rc-store", "rc-events", "rc-services", "rc-test", "rc-bench"],
         "SQL is written in the store and in what owns tables",
     ),
     (
         &["tokio", "hyper", "hyper-util", "tokio-util", "rustls", "socket2"],
         &[
+            "rc-bench",
             "rc-client",
             "rc-events",
             "rc-observe",

@@ -1,0 +1,104 @@
+//! `rc-bench` measures the built `rc` from outside, beside what people would use instead, and prints figures
+//! as JSON. `cargo xtask bench` builds both, runs this and writes the page.
+//!
+//! It is no part of the product. It calls nothing of the product's code but its clock: what it measures are
+//! the programs as they are shipped. Read first: [`load`], then one of [`subject`].
+
+mod backend;
+mod failure;
+mod figures;
+mod load;
+mod nginx;
+mod platform;
+mod procs;
+mod subject;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Result;
+use procs::Cores;
+use subject::{Options, Subject};
+
+#[derive(Debug, Parser)]
+#[command(about = "Measures the built rc beside its peers; `cargo xtask bench` runs it")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure one subject and print its figures as JSON
+    Run {
+        subject: Subject,
+        /// The release build of `rc` that is measured
+        #[arg(long)]
+        rc: PathBuf,
+        /// An empty folder on a real disk, for everything that is written
+        #[arg(long)]
+        scratch: PathBuf,
+        /// The nginx to compare with
+        #[arg(long, default_value = "/usr/sbin/nginx")]
+        nginx: PathBuf,
+        /// A few seconds instead of minutes: shows that everything works, and measures little
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Serve the fixed answer that both proxies fetch
+    Backend {
+        #[arg(long)]
+        port: u16,
+        /// The cores to run on, such as `0,1`
+        #[arg(long)]
+        cores: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run {
+            subject,
+            rc,
+            scratch,
+            nginx,
+            quick,
+        } => measure(
+            subject,
+            &Options {
+                rc,
+                scratch,
+                nginx,
+                quick,
+            },
+        ),
+        Command::Backend { port, cores } => serve(port, &cores),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(&failure.to_string());
+            ExitCode::from(3)
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are the output of this program")]
+fn measure(subject: Subject, options: &Options) -> Result<()> {
+    let measured = subject.measure(options)?;
+    println!("{}", serde_json::to_string_pretty(&measured)?);
+    Ok(())
+}
+
+fn serve(port: u16, cores: &str) -> Result<()> {
+    Cores::parse(cores)?.pin()?;
+    backend::serve(port)
+}
+
+/// Progress and failures, for the person who waits.
+#[expect(clippy::print_stderr, reason = "the one place that speaks to people")]
+fn say(line: &str) {
+    eprintln!("bench: {line}");
+}
