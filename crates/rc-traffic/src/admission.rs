@@ -22,7 +22,7 @@ use crate::answer::{
     RATE_LIMITED, Refusal, UNAUTHENTICATED,
 };
 use crate::forward::{self, Forward, Hop};
-use crate::hooks::{ADMIN_BODY_BYTES_MAX, ADMIN_TIMEOUT};
+use crate::hooks::{ADMIN_BODY_BYTES_MAX, ADMIN_TIMEOUT, CallerUid};
 use crate::key::Presented;
 use crate::limit::{Gcra, Tat, Verdict};
 use crate::metrics::bump;
@@ -213,7 +213,7 @@ fn own_path(
             if worker.hooks.admin.is_none() {
                 return Err(Refusal::new(&NO_ROUTE));
             }
-            Decision::Admin(Box::new(admin_call(head, facts, ticket.trace)?))
+            Decision::Admin(Box::new(admin_call(peer, head, facts, ticket.trace)?))
         }
         _ => return Ok(None),
     };
@@ -221,7 +221,12 @@ fn own_path(
     Ok(Some(decision))
 }
 
-fn admin_call(head: &Head<'_>, facts: &Facts<'_>, trace: TraceContext) -> Result<AdminCall, Refusal> {
+fn admin_call(
+    peer: &Peer,
+    head: &Head<'_>,
+    facts: &Facts<'_>,
+    trace: TraceContext,
+) -> Result<AdminCall, Refusal> {
     if matches!(facts.framing, Framing::Length(length) if length > ADMIN_BODY_BYTES_MAX) {
         return Err(Refusal::new(&BODY_TOO_LARGE));
     }
@@ -234,6 +239,9 @@ fn admin_call(head: &Head<'_>, facts: &Facts<'_>, trace: TraceContext) -> Result
         if facts.forward[at] {
             request = request.header(field.name, field.value);
         }
+    }
+    if let Some(uid) = peer.uid {
+        request = request.extension(CallerUid(uid));
     }
     let request = request
         .header("traceparent", &trace.encode()[..])

@@ -345,6 +345,7 @@ impl Door {
                 let peer = Peer {
                     address: Some(address.ip()),
                     trusted: false,
+                    uid: None,
                     secure: self.tls.is_some(),
                 };
                 Ok((Socket::Tcp(stream.into_std()?), peer))
@@ -354,6 +355,7 @@ impl Door {
                 let peer = Peer {
                     address: None,
                     trusted: true,
+                    uid: stream.peer_cred().ok().map(|credentials| credentials.uid()),
                     secure: false,
                 };
                 Ok((Socket::Unix(stream.into_std()?), peer))

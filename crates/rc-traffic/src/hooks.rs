@@ -23,6 +23,11 @@ pub struct Hooks {
     pub admin: Option<Arc<dyn AdminHandler>>,
 }
 
+/// The user at the other end of a trusted connection, by the kernel's word (`SO_PEERCRED`, unix(7)). An
+/// extension of each admin request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallerUid(pub u32);
+
 /// The answer of an [`AdminHandler`], on its way.
 pub type AdminFuture = Pin<Box<dyn Future<Output = http::Response<Bytes>> + Send>>;
 

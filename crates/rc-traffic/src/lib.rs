@@ -36,7 +36,7 @@ mod worker;
 
 pub use config::{ConnectionLimits, GatewayConfig, Listener};
 pub use gateway::{BindError, Bound, BoundAddress, Gateway, Stopped};
-pub use hooks::{AdminFuture, AdminHandler, Hooks};
+pub use hooks::{AdminFuture, AdminHandler, CallerUid, Hooks};
 pub use key::{ApiKey, KeyEntry, KeySet, KeyTable, SecretHash};
 pub use snapshot::{
     AnonymousPolicy, BuildError, BuildFault, Endpoint, RouteSpec, Snapshot, SnapshotSpec, TenantSpec,

@@ -23,6 +23,8 @@ pub(crate) struct Peer {
     pub(crate) address: Option<IpAddr>,
     /// Only the owner of the process can be there: `x-rc-tenant` is believed.
     pub(crate) trusted: bool,
+    /// The user there, by the kernel's word. Absent on TCP.
+    pub(crate) uid: Option<u32>,
     /// The connection is encrypted.
     pub(crate) secure: bool,
 }
