@@ -9,6 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use sqlite::code as sqlite_code;
+
 /// How long to wait before asking a store again that cannot be reached or is failing over.
 pub const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 

@@ -5,19 +5,21 @@
 //! It refuses to know what the tables mean. Services bring their statements and their migrations.
 //!
 //! Read first: [`Sqlite`] (one writer with group commit, reader threads), [`Postgres`] (pool and scoped
-//! transactions), [`TenantSql`] (a statement that provably binds its tenant).
+//! transactions), [`TenantSql`] (a statement that provably binds its tenant). Both stores say in the trace
+//! of the request which statements they ran ([`trace`]).
 
 pub mod error;
 pub mod migrate;
 pub mod postgres;
 pub mod sqlite;
 pub mod tenant;
+pub mod trace;
 pub mod url;
 
 pub use error::{Error, ErrorKind};
 pub use migrate::{Migration, MigrationReport, MigrationStatus, Migrations};
 pub use postgres::{PgClient, PgScope, Postgres, PostgresOptions, SystemTx, TenantTx};
-pub use sqlite::{Sqlite, SqliteOptions, TenantDb};
+pub use sqlite::{Conn, Sqlite, SqliteOptions, TenantDb};
 pub use tenant::{TenantConn, TenantSql};
 pub use url::StoreUrl;
 

@@ -6,6 +6,7 @@
 
 mod client;
 mod config;
+mod span;
 mod tls;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
 
 use crate::error::UNAVAILABLE_RETRY;
+use crate::trace::Shapes;
 use crate::{Error, ErrorKind};
 
 pub(crate) use config::config_of;
@@ -100,6 +102,7 @@ pub struct Postgres(Arc<Shared>);
 struct Shared {
     pool: Pool,
     schema: &'static str,
+    shapes: Arc<Shapes>,
     /// How long a call waits for the server's answer.
     answer_time_max: Duration,
 }
@@ -140,6 +143,7 @@ impl Postgres {
         Ok(Self(Arc::new(Shared {
             pool,
             schema: options.schema,
+            shapes: Arc::default(),
             answer_time_max: options.statement_time_max + ANSWER_GRACE,
         })))
     }
@@ -150,8 +154,15 @@ impl Postgres {
     /// [`ErrorKind::Busy`] when all are in use for too long, [`ErrorKind::Unavailable`] when the server
     /// cannot be reached.
     pub async fn client(&self) -> Result<PgClient, Error> {
+        let began = tokio::time::Instant::now();
         let object = self.0.pool.get().await?;
-        Ok(PgClient::new(object, self.0.answer_time_max))
+        let shapes = Arc::clone(&self.0.shapes);
+        Ok(PgClient::new(
+            object,
+            self.0.answer_time_max,
+            shapes,
+            began.elapsed(),
+        ))
     }
 
     /// Whether the server answers.

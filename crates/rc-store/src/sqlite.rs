@@ -4,9 +4,11 @@
 //! at the same time share one commit, each in a savepoint, so one fsync pays for all of them and a job
 //! that fails takes no neighbour with it. Nothing here blocks an async thread.
 
+mod conn;
 mod job;
 mod open;
 mod readers;
+mod span;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -14,11 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rc_model::TenantId;
-use rusqlite::Connection;
 use tokio::sync::watch;
 
+use crate::trace::Shapes;
 use crate::{Error, ErrorKind, TenantConn};
 
+pub use conn::{Conn, Mapped, Rows, Statement};
 pub use open::{APPLICATION_ID, FORMAT};
 
 /// Threads that read; more would only queue for the same two to eight cores.
@@ -115,11 +118,12 @@ impl Sqlite {
     /// [`ErrorKind::Foreign`] when it is not one of ours, and what the disk says.
     pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, Error> {
         let opened = open::writer(path, &options)?;
-        let (writer, committed) = writer::Writer::start(opened, path, &options)?;
+        let shapes = Arc::<Shapes>::default();
+        let (writer, committed) = writer::Writer::start(opened, path, &options, Arc::clone(&shapes))?;
         Ok(Self(Arc::new(Shared {
             path: path.to_owned(),
             writer: Some(writer),
-            readers: readers::Readers::start(path, &options)?,
+            readers: readers::Readers::start(path, &options, &shapes)?,
             committed,
             _idle: None,
         })))
@@ -137,7 +141,7 @@ impl Sqlite {
         Ok(Self(Arc::new(Shared {
             path: path.to_owned(),
             writer: None,
-            readers: readers::Readers::start(path, &options)?,
+            readers: readers::Readers::start(path, &options, &Arc::default())?,
             committed,
             _idle: Some(idle),
         })))
@@ -154,7 +158,7 @@ impl Sqlite {
     pub async fn write<T, F>(&self, op: &'static str, job: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        F: FnOnce(&Conn) -> Result<T, Error> + Send + 'static,
     {
         self.writer()?.submit(op, writer::Mode::Grouped, job).await
     }
@@ -167,7 +171,7 @@ impl Sqlite {
     pub async fn write_alone<T, F>(&self, op: &'static str, job: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        F: FnOnce(&Conn) -> Result<T, Error> + Send + 'static,
     {
         self.writer()?.submit(op, writer::Mode::Alone, job).await
     }
@@ -176,7 +180,7 @@ impl Sqlite {
     pub(crate) async fn write_unlimited<T, F>(&self, op: &'static str, job: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        F: FnOnce(&Conn) -> Result<T, Error> + Send + 'static,
     {
         self.writer()?.submit(op, writer::Mode::Unlimited, job).await
     }
@@ -190,7 +194,7 @@ impl Sqlite {
     pub async fn read<T, F>(&self, op: &'static str, job: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        F: FnOnce(&Conn) -> Result<T, Error> + Send + 'static,
     {
         self.0.readers.submit(op, job).await
     }

@@ -6,9 +6,10 @@ mod check;
 use std::borrow::Cow;
 
 use rc_model::TenantId;
-use rusqlite::{CachedStatement, Connection, Row, ToSql};
+use rusqlite::{Row, ToSql};
 
 use crate::Error;
+use crate::sqlite::{Conn, Statement};
 
 /// Stands for a name of the tenant's own inside a statement: `"docs_fts_{tenant}"`.
 pub const TENANT_PLACEHOLDER: &str = "{tenant}";
@@ -59,7 +60,7 @@ impl TenantSql {
 ///
 /// Parameters start at `?2`; `?1` is the tenant, bound here.
 pub struct TenantConn<'c> {
-    conn: &'c Connection,
+    conn: &'c Conn,
     tenant: &'c TenantId,
 }
 
@@ -75,7 +76,7 @@ impl<'c> TenantConn<'c> {
     /// Narrows `conn` to `tenant`. For jobs that serve many tenants in one transaction (projectors);
     /// request handlers get theirs from [`crate::TenantDb`].
     #[must_use]
-    pub fn new(conn: &'c Connection, tenant: &'c TenantId) -> Self {
+    pub fn new(conn: &'c Conn, tenant: &'c TenantId) -> Self {
         Self { conn, tenant }
     }
 
@@ -90,7 +91,7 @@ impl<'c> TenantConn<'c> {
     /// # Errors
     /// As SQLite says.
     pub fn execute(&self, sql: TenantSql, params: &[&dyn ToSql]) -> Result<usize, Error> {
-        Ok(self.bound(sql, params)?.raw_execute()?)
+        Ok(self.bound(sql, params)?.execute_bound()?)
     }
 
     /// The first row of a query, if there is one.
@@ -104,7 +105,7 @@ impl<'c> TenantConn<'c> {
         map: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, Error> {
         let mut statement = self.bound(sql, params)?;
-        let mut rows = statement.raw_query();
+        let mut rows = statement.query_bound();
         match rows.next()? {
             Some(row) => Ok(Some(map(row)?)),
             None => Ok(None),
@@ -122,7 +123,7 @@ impl<'c> TenantConn<'c> {
         mut map: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, Error> {
         let mut statement = self.bound(sql, params)?;
-        let mut rows = statement.raw_query();
+        let mut rows = statement.query_bound();
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
             found.push(map(row)?);
@@ -135,14 +136,15 @@ impl<'c> TenantConn<'c> {
     /// # Errors
     /// As SQLite says.
     pub fn prepare(&self, sql: TenantSql) -> Result<TenantStatement<'c>, Error> {
-        let mut statement = self.conn.prepare_cached(&sql.for_tenant(self.tenant))?;
+        // Spans show the text before the tenant's name is in it: it is the same for all tenants.
+        let mut statement = self.conn.prepare_as(&sql.for_tenant(self.tenant), sql.text())?;
         if statement.parameter_count() > 0 {
-            statement.raw_bind_parameter(1, self.tenant.as_str())?;
+            statement.bind(1, self.tenant.as_str())?;
         }
         Ok(TenantStatement { statement })
     }
 
-    fn bound(&self, sql: TenantSql, params: &[&dyn ToSql]) -> Result<CachedStatement<'c>, Error> {
+    fn bound(&self, sql: TenantSql, params: &[&dyn ToSql]) -> Result<Statement<'c>, Error> {
         let mut prepared = self.prepare(sql)?;
         prepared.bind(params)?;
         Ok(prepared.statement)
@@ -151,7 +153,7 @@ impl<'c> TenantConn<'c> {
 
 /// A prepared statement with its tenant bound; parameters start at `?2`.
 pub struct TenantStatement<'c> {
-    statement: CachedStatement<'c>,
+    statement: Statement<'c>,
 }
 
 impl std::fmt::Debug for TenantStatement<'_> {
@@ -167,7 +169,7 @@ impl TenantStatement<'_> {
     /// As SQLite says.
     pub fn execute(&mut self, params: &[&dyn ToSql]) -> Result<usize, Error> {
         self.bind(params)?;
-        Ok(self.statement.raw_execute()?)
+        Ok(self.statement.execute_bound()?)
     }
 
     /// The first row, if there is one.
@@ -180,7 +182,7 @@ impl TenantStatement<'_> {
         map: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, Error> {
         self.bind(params)?;
-        let mut rows = self.statement.raw_query();
+        let mut rows = self.statement.query_bound();
         match rows.next()? {
             Some(row) => Ok(Some(map(row)?)),
             None => Ok(None),
@@ -197,7 +199,7 @@ impl TenantStatement<'_> {
             )));
         }
         for (index, param) in params.iter().enumerate() {
-            self.statement.raw_bind_parameter(index + 2, param)?;
+            self.statement.bind(index + 2, param)?;
         }
         Ok(())
     }

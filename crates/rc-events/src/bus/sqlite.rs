@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rc_model::{Clock, TenantId, Timestamp, TraceContext};
-use rc_store::{ErrorKind, Migration, Migrations, Sqlite, SqliteOptions};
+use rc_store::{Conn, ErrorKind, Migration, Migrations, Sqlite, SqliteOptions};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{OptionalExtension as _, Row};
 use uuid::Uuid;
 
 use super::{
@@ -171,7 +171,7 @@ struct State {
     bytes: i64,
 }
 
-fn state(conn: &Connection) -> Result<State, rc_store::Error> {
+fn state(conn: &Conn) -> Result<State, rc_store::Error> {
     Ok(conn.prepare_cached(STATE)?.query_row([], |row| {
         Ok(State {
             tail: row.get(0)?,
@@ -181,13 +181,13 @@ fn state(conn: &Connection) -> Result<State, rc_store::Error> {
     })?)
 }
 
-fn set_state(conn: &Connection, state: &State) -> Result<(), rc_store::Error> {
+fn set_state(conn: &Conn, state: &State) -> Result<(), rc_store::Error> {
     conn.prepare_cached(SET_STATE)?
         .execute((state.tail, state.first, state.bytes))?;
     Ok(())
 }
 
-fn cursor(conn: &Connection, origin: &str) -> Result<Cursor, rc_store::Error> {
+fn cursor(conn: &Conn, origin: &str) -> Result<Cursor, rc_store::Error> {
     let text: Option<String> = conn
         .prepare_cached(CURSOR)?
         .query_row([origin], |row| row.get(0))
@@ -311,7 +311,7 @@ impl Bus for SqliteBus {
     }
 }
 
-fn append(conn: &Connection, publish: &Publish, at_ms: i64) -> Result<Seq, rc_store::Error> {
+fn append(conn: &Conn, publish: &Publish, at_ms: i64) -> Result<Seq, rc_store::Error> {
     let actual = cursor(conn, &publish.origin)?;
     if actual != publish.expected {
         return Err(Error::Fenced(Box::new(Fenced {
@@ -357,7 +357,7 @@ fn append(conn: &Connection, publish: &Publish, at_ms: i64) -> Result<Seq, rc_st
     Ok(state.tail)
 }
 
-fn read(conn: &Connection, after: Seq, limit: ReadLimit) -> Result<Vec<Event>, rc_store::Error> {
+fn read(conn: &Conn, after: Seq, limit: ReadLimit) -> Result<Vec<Event>, rc_store::Error> {
     let state = state(conn)?;
     super::check_kept(after, state.first, state.tail)?;
     let mut select = conn.prepare_cached(READ)?;
@@ -379,7 +379,7 @@ fn read(conn: &Connection, after: Seq, limit: ReadLimit) -> Result<Vec<Event>, r
     Ok(events)
 }
 
-fn retain(conn: &Connection, retention: &Retention, now: Timestamp) -> Result<Retained, rc_store::Error> {
+fn retain(conn: &Conn, retention: &Retention, now: Timestamp) -> Result<Retained, rc_store::Error> {
     let mut state = state(conn)?;
     let lag_max = i64::try_from(retention.consumer_lag_max).unwrap_or(i64::MAX);
     let mut lose = conn.prepare_cached(LOSE)?;

@@ -1,7 +1,7 @@
 //! A consumer's position and the last number of each key, in the consumer's own SQLite file.
 
-use rc_store::{Migration, Migrations};
-use rusqlite::{Connection, OptionalExtension as _};
+use rc_store::{Conn, Migration, Migrations};
+use rusqlite::OptionalExtension as _;
 
 use super::{Verdict, gap, judge, mismatch};
 use crate::Error;
@@ -44,7 +44,7 @@ const SET_LAST: &str = "INSERT INTO consumer_keys (consumer, tenant, topic, key,
 ///
 /// # Errors
 /// As SQLite says.
-pub fn position(conn: &Connection, consumer: &str) -> Result<Seq, rc_store::Error> {
+pub fn position(conn: &Conn, consumer: &str) -> Result<Seq, rc_store::Error> {
     let seq = conn
         .prepare_cached(POSITION)?
         .query_row([consumer], |row| row.get(0))
@@ -60,7 +60,7 @@ pub fn position(conn: &Connection, consumer: &str) -> Result<Seq, rc_store::Erro
 /// [`Error::Moved`], [`Error::Gap`] or [`Error::Mismatch`] inside the store's error: the transaction must
 /// be rolled back, which `?` in a store job does.
 pub fn admit<'e>(
-    conn: &Connection,
+    conn: &Conn,
     consumer: &str,
     from: Seq,
     events: &'e [Event],

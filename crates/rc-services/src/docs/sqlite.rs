@@ -13,8 +13,8 @@ use futures_util::future::BoxFuture;
 use rc_events::consumer::sqlite as consumer;
 use rc_events::{Applied, Event, Seq};
 use rc_model::{TenantId, Timestamp};
-use rc_store::rusqlite::{self, Connection, Row};
-use rc_store::{Error, Migration, Migrations, Sqlite, SqliteOptions, TenantConn, TenantDb, TenantSql};
+use rc_store::rusqlite::{self, Row};
+use rc_store::{Conn, Error, Migration, Migrations, Sqlite, SqliteOptions, TenantConn, TenantDb, TenantSql};
 
 use super::model::{Hit, Page, Place, Plan, Put, Search, Stored, plan};
 use super::store::{CONSUMER, DocsStore};
@@ -158,7 +158,7 @@ impl DocsStore for SqliteDocs {
         let id = id.to_owned();
         async move {
             let turn = self.turns.take(tenant).await?;
-            let read = self.tenants.read(tenant, "docs/get", move |conn| {
+            let read = self.tenants.read(tenant, "docs.get", move |conn| {
                 let _turn = turn;
                 conn.query_row(GET, &[&id], stored)
             });
@@ -171,7 +171,7 @@ impl DocsStore for SqliteDocs {
         let search = search.clone();
         async move {
             let turn = self.turns.take(tenant).await?;
-            let read = self.tenants.read(tenant, "docs/search", move |conn| {
+            let read = self.tenants.read(tenant, "docs.search", move |conn| {
                 // Not the caller's: one that hangs up does not free the reader at once. SQLite stops
                 // between steps of its machine, and FTS5 may do much within one.
                 let _turn = turn;
@@ -188,7 +188,7 @@ impl DocsStore for SqliteDocs {
         wanted: Vec<(String, u64)>,
     ) -> BoxFuture<'s, Result<Vec<(String, u64)>, Error>> {
         self.tenants
-            .read(tenant, "docs/missing", move |conn| {
+            .read(tenant, "docs.missing", move |conn| {
                 let indexed = is_indexed(conn)?;
                 let mut find = conn.prepare(VERSION)?;
                 let mut missing = Vec::new();
@@ -207,7 +207,7 @@ impl DocsStore for SqliteDocs {
 
     fn position(&self) -> BoxFuture<'_, Result<Seq, Error>> {
         self.db
-            .read("docs/position", |conn| consumer::position(conn, CONSUMER))
+            .read("docs.position", |conn| consumer::position(conn, CONSUMER))
             .boxed()
     }
 
@@ -215,7 +215,7 @@ impl DocsStore for SqliteDocs {
         async move {
             let (report, written) = self
                 .db
-                .write_alone("docs/apply", move |conn| apply(conn, from, &events, upto))
+                .write_alone("docs.apply", move |conn| apply(conn, from, &events, upto))
                 .await?;
             self.unmerged().extend(written);
             Ok(report)
@@ -231,7 +231,7 @@ impl DocsStore for SqliteDocs {
             let of = tenant.clone();
             let changes = self
                 .db
-                .write_alone("docs/merge", move |conn| {
+                .write_alone("docs.merge", move |conn| {
                     let before = conn.total_changes();
                     TenantConn::new(conn, &of).execute(MERGE, &[&MERGE_PAGES])?;
                     Ok(conn.total_changes() - before)
@@ -254,7 +254,7 @@ impl DocsStore for SqliteDocs {
 
 /// Writes a batch; which tenants' indexes it touched.
 fn apply(
-    conn: &Connection,
+    conn: &Conn,
     from: Seq,
     events: &[Event],
     upto: Seq,
@@ -287,7 +287,7 @@ fn apply(
 }
 
 /// The rows that a batch replaces or deletes, by ascending number.
-fn old_rows<'p>(conn: &Connection, plan: &'p Plan) -> Result<Vec<(&'p TenantId, i64)>, Error> {
+fn old_rows<'p>(conn: &Conn, plan: &'p Plan) -> Result<Vec<(&'p TenantId, i64)>, Error> {
     let puts = plan.puts.iter().map(|put| (&put.tenant, &put.stored.document.id));
     let deletes = plan.deletes.iter().map(|(tenant, id)| (tenant, id));
     let mut rows = Vec::new();
@@ -301,7 +301,7 @@ fn old_rows<'p>(conn: &Connection, plan: &'p Plan) -> Result<Vec<(&'p TenantId, 
 }
 
 /// Inserts documents of one tenant; whether they are indexed.
-fn put_all(conn: &Connection, puts: &[Put], row: &mut i64) -> Result<bool, Error> {
+fn put_all(conn: &Conn, puts: &[Put], row: &mut i64) -> Result<bool, Error> {
     let conn_of_tenant = TenantConn::new(conn, &puts[0].tenant);
     let indexed = ensure_index(conn, &conn_of_tenant)?;
     let mut insert = conn_of_tenant.prepare(INSERT)?;
@@ -341,7 +341,7 @@ fn put_all(conn: &Connection, puts: &[Put], row: &mut i64) -> Result<bool, Error
 
 /// Makes the tenant's index if it has none yet; `false` when there is no place for one more, or when the
 /// tenant has documents from such a time: an index without them would hide them silently.
-fn ensure_index(conn: &Connection, tenant: &TenantConn<'_>) -> Result<bool, Error> {
+fn ensure_index(conn: &Conn, tenant: &TenantConn<'_>) -> Result<bool, Error> {
     if is_indexed(tenant)? {
         return Ok(true);
     }

@@ -6,18 +6,28 @@ use super::{Error, ErrorKind, UNAVAILABLE_RETRY};
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        let (kind, what) = match &error {
-            rusqlite::Error::SqliteFailure(failure, _) => of_code(failure.code),
-            rusqlite::Error::SqlInputError { .. } => (ErrorKind::Bug, "wrong SQL"),
-            rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::IntegralValueOutOfRange(..)
-            | rusqlite::Error::InvalidColumnType(..)
-            | rusqlite::Error::Utf8Error(..) => {
-                (ErrorKind::Corrupt, "a stored value is not what was written")
-            }
-            _ => (ErrorKind::Bug, "SQLite was used wrongly"),
-        };
+        let (kind, what) = of_error(&error);
         Self::caused(kind, what, error)
+    }
+}
+
+/// The stable code of a failed statement; `None` for a query without a row, which is an answer.
+pub(crate) fn code(error: &rusqlite::Error) -> Option<&'static str> {
+    match error {
+        rusqlite::Error::QueryReturnedNoRows => None,
+        error => Some(of_error(error).0.code()),
+    }
+}
+
+fn of_error(error: &rusqlite::Error) -> (ErrorKind, &'static str) {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _) => of_code(failure.code),
+        rusqlite::Error::SqlInputError { .. } => (ErrorKind::Bug, "wrong SQL"),
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::Utf8Error(..) => (ErrorKind::Corrupt, "a stored value is not what was written"),
+        _ => (ErrorKind::Bug, "SQLite was used wrongly"),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Migrations of a SQLite file, by its writer.
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::OptionalExtension as _;
 
 use super::{Applied, MigrationReport, MigrationStatus, Migrations, Step};
-use crate::{Error, Sqlite};
+use crate::{Conn, Error, Sqlite};
 
 const TABLE_EXISTS: &str = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_migrations'";
 
@@ -86,7 +86,7 @@ impl Sqlite {
     }
 }
 
-fn up_one(conn: &Connection, migrations: &Migrations) -> Result<Option<Step>, Error> {
+fn up_one(conn: &Conn, migrations: &Migrations) -> Result<Option<Step>, Error> {
     conn.execute_batch(CREATE_TABLE)?;
     let Some(step) = migrations.pending(&applied(conn, migrations)?)?.first() else {
         return Ok(None);
@@ -100,12 +100,12 @@ fn up_one(conn: &Connection, migrations: &Migrations) -> Result<Option<Step>, Er
     Ok(Some(Step::of(step)))
 }
 
-fn applied(conn: &Connection, migrations: &Migrations) -> Result<Vec<Applied>, Error> {
+fn applied(conn: &Conn, migrations: &Migrations) -> Result<Vec<Applied>, Error> {
     let exists = conn.query_row(TABLE_EXISTS, [], |_| Ok(())).optional()?;
     if exists.is_none() {
         return Ok(Vec::new());
     }
-    let mut select = conn.prepare(SELECT)?;
+    let mut select = conn.prepare_cached(SELECT)?;
     let rows = select.query_map([migrations.component], |row| {
         Ok(Applied {
             number: row.get(0)?,

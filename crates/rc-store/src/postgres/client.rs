@@ -1,6 +1,7 @@
 //! A pooled connection and its two kinds of transactions.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -8,10 +9,11 @@ use deadpool_postgres::{Object, Transaction};
 use postgres_types::ToSql;
 use rc_model::TenantId;
 use tokio_postgres::Row;
-use tracing::Instrument as _;
 
 use super::no_answer;
+use super::span::Call;
 use crate::tenant::TENANT_PLACEHOLDER;
+use crate::trace::Shapes;
 use crate::{Error, TenantSql};
 
 const SET_TENANT: &str = "SELECT set_config('rc.tenant', $1, true), set_config('rc.scope', 'tenant', true)";
@@ -31,6 +33,9 @@ pub struct PgClient {
     /// `None` only while dropping.
     object: Option<Object>,
     answer_time_max: Duration,
+    shapes: Arc<Shapes>,
+    /// How long the pool let us wait for it.
+    waited: Duration,
     /// Set when a call was given up (what the connection does is unknown) or the session must not be
     /// reused: it is closed then.
     broken: AtomicBool,
@@ -56,10 +61,17 @@ impl Drop for PgClient {
 }
 
 impl PgClient {
-    pub(super) fn new(object: Object, answer_time_max: Duration) -> Self {
+    pub(super) fn new(
+        object: Object,
+        answer_time_max: Duration,
+        shapes: Arc<Shapes>,
+        waited: Duration,
+    ) -> Self {
         Self {
             object: Some(object),
             answer_time_max,
+            shapes,
+            waited,
             broken: AtomicBool::new(false),
         }
     }
@@ -101,19 +113,31 @@ impl PgClient {
     /// As the server says.
     pub async fn simple(&self, sql: &str) -> Result<(), Error> {
         let object = self.object.as_ref().expect("the object is there until the drop");
-        answer(&self.broken, self.answer_time_max, object.batch_execute(sql)).await
+        let call = Call::here(&self.shapes, sql);
+        let done = answer(&self.broken, self.answer_time_max, object.batch_execute(sql)).await;
+        Call::ended(call, done, |()| None)
     }
 
+    /// Begins a transaction and says whose it is: one span for both.
     async fn begin(&mut self, scope: PgScope<'_>) -> Result<SystemTx<'_>, Error> {
+        let call = Call::beginning(&self.shapes, std::mem::take(&mut self.waited));
         let object = self.object.as_mut().expect("the object is there until the drop");
-        let (broken, limit) = (&self.broken, self.answer_time_max);
-        let tx = answer(broken, limit, object.transaction()).await?;
-        let tx = SystemTx { tx, broken, limit };
-        match scope {
-            PgScope::Tenant(tenant) => tx.execute(SET_TENANT, &[&tenant.as_str()]).await?,
-            PgScope::System => tx.execute(SET_SYSTEM, &[]).await?,
+        let (broken, limit, shapes) = (&self.broken, self.answer_time_max, &*self.shapes);
+        let begin = async {
+            let tx = answer(broken, limit, object.transaction()).await?;
+            let tx = SystemTx {
+                tx,
+                broken,
+                limit,
+                shapes,
+            };
+            match scope {
+                PgScope::Tenant(tenant) => tx.run(SET_TENANT, &[&tenant.as_str()]).await?,
+                PgScope::System => tx.run(SET_SYSTEM, &[]).await?,
+            };
+            Ok(tx)
         };
-        Ok(tx)
+        Call::ended(call, begin.await, |_| None)
     }
 }
 
@@ -137,6 +161,7 @@ pub struct SystemTx<'c> {
     tx: Transaction<'c>,
     broken: &'c AtomicBool,
     limit: Duration,
+    shapes: &'c Shapes,
 }
 
 impl std::fmt::Debug for SystemTx<'_> {
@@ -151,7 +176,13 @@ impl SystemTx<'_> {
     /// # Errors
     /// As the server says.
     pub async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
-        self.traced(sql, async {
+        let call = Call::here(self.shapes, sql);
+        Call::ended(call, self.run(sql, params).await, |_| None)
+    }
+
+    /// As [`Self::execute`], without a span.
+    async fn run(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
+        answer(self.broken, self.limit, async {
             let statement = self.tx.prepare_cached(sql).await?;
             self.tx.execute(&statement, params).await
         })
@@ -163,11 +194,11 @@ impl SystemTx<'_> {
     /// # Errors
     /// As the server says.
     pub async fn query(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        self.traced(sql, async {
+        let ask = async {
             let statement = self.tx.prepare_cached(sql).await?;
             self.tx.query(&statement, params).await
-        })
-        .await
+        };
+        self.traced(sql, ask, |rows| Some(rows.len())).await
     }
 
     /// The only row of a query, or none.
@@ -175,11 +206,12 @@ impl SystemTx<'_> {
     /// # Errors
     /// As the server says, and when there are more rows.
     pub async fn query_opt(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, Error> {
-        self.traced(sql, async {
+        let ask = async {
             let statement = self.tx.prepare_cached(sql).await?;
             self.tx.query_opt(&statement, params).await
-        })
-        .await
+        };
+        self.traced(sql, ask, |row| Some(usize::from(row.is_some())))
+            .await
     }
 
     /// The only row of a query.
@@ -187,11 +219,11 @@ impl SystemTx<'_> {
     /// # Errors
     /// As the server says, and when there is none or more than one.
     pub async fn query_one(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
-        self.traced(sql, async {
+        let ask = async {
             let statement = self.tx.prepare_cached(sql).await?;
             self.tx.query_one(&statement, params).await
-        })
-        .await
+        };
+        self.traced(sql, ask, |_| Some(1)).await
     }
 
     /// Runs several statements without parameters.
@@ -199,7 +231,7 @@ impl SystemTx<'_> {
     /// # Errors
     /// As the server says.
     pub async fn batch(&self, sql: &str) -> Result<(), Error> {
-        self.traced(sql, self.tx.batch_execute(sql)).await
+        self.traced(sql, self.tx.batch_execute(sql), |()| None).await
     }
 
     /// Makes it durable.
@@ -207,7 +239,9 @@ impl SystemTx<'_> {
     /// # Errors
     /// As the server says. After [`crate::ErrorKind::Unavailable`] it is unknown whether it happened.
     pub async fn commit(self) -> Result<(), Error> {
-        answer(self.broken, self.limit, self.tx.commit()).await
+        let call = Call::here(self.shapes, "COMMIT");
+        let done = answer(self.broken, self.limit, self.tx.commit()).await;
+        Call::ended(call, done, |()| None)
     }
 
     /// Takes everything back and waits for the server to say so.
@@ -215,18 +249,20 @@ impl SystemTx<'_> {
     /// # Errors
     /// As the server says.
     pub async fn rollback(self) -> Result<(), Error> {
-        answer(self.broken, self.limit, self.tx.rollback()).await
+        let call = Call::here(self.shapes, "ROLLBACK");
+        let done = answer(self.broken, self.limit, self.tx.rollback()).await;
+        Call::ended(call, done, |()| None)
     }
 
-    /// Statements are constants, so a span may carry their text; values never appear in it.
+    /// Waits for the server, with a span for who traces it. `rows`: how many came.
     async fn traced<T>(
         &self,
         sql: &str,
-        call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+        ask: impl Future<Output = Result<T, tokio_postgres::Error>>,
+        rows: impl FnOnce(&T) -> Option<usize>,
     ) -> Result<T, Error> {
-        answer(self.broken, self.limit, call)
-            .instrument(tracing::debug_span!("store", sql))
-            .await
+        let call = Call::here(self.shapes, sql);
+        Call::ended(call, answer(self.broken, self.limit, ask).await, rows)
     }
 }
 

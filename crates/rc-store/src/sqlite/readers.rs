@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rc_model::clock::monotonic_ns;
-use rusqlite::Connection;
 
 use super::SqliteOptions;
+use super::conn::Conn;
 use super::job::{Job, Typed};
+use super::span::Settled;
 use super::writer::DEADLINE_CHECK_OPS;
 use crate::error::UNAVAILABLE_RETRY;
+use crate::trace::Shapes;
 use crate::{Error, ErrorKind};
 
 /// What a full read queue answers with; reads are short and many threads serve them.
@@ -31,7 +33,7 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn start(path: &Path, options: &SqliteOptions) -> Result<Self, Error> {
+    pub(super) fn start(path: &Path, options: &SqliteOptions, shapes: &Arc<Shapes>) -> Result<Self, Error> {
         let (queue, requests) = sync_channel(options.read_queue_jobs_max.max(1));
         let requests = Arc::new(Mutex::new(requests));
         let name = path
@@ -40,9 +42,10 @@ impl Readers {
             .unwrap_or_default();
         for number in 0..options.readers.max(1) {
             let (path, options, requests) = (path.to_owned(), options.clone(), Arc::clone(&requests));
+            let shapes = Arc::clone(shapes);
             std::thread::Builder::new()
                 .name(format!("read-{number}/{name}"))
-                .spawn(move || serve(&path, &options, &requests))
+                .spawn(move || serve(&path, &options, &requests, &shapes))
                 .map_err(|error| {
                     Error::caused(
                         ErrorKind::Unavailable {
@@ -61,9 +64,9 @@ impl Readers {
     pub(super) async fn submit<T, F>(&self, op: &'static str, closure: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        F: FnOnce(&Conn) -> Result<T, Error> + Send + 'static,
     {
-        let (job, answer) = Typed::new(op, closure);
+        let (job, answer) = Typed::new("read", op, closure);
         let dropped = Arc::new(AtomicBool::new(false));
         let request = Request {
             job: Box::new(job),
@@ -74,7 +77,7 @@ impl Readers {
         let outcome = answer.await;
         guard.0 = None;
         match outcome {
-            Ok(outcome) => outcome,
+            Ok(answer) => answer.told(),
             Err(_) => Err(Error::closed()),
         }
     }
@@ -84,14 +87,17 @@ impl Readers {
         let Some(queue) = &*queue else {
             return Err(Error::closed());
         };
-        queue.try_send(request).map_err(|refused| match refused {
-            TrySendError::Full(_) => Error::new(
-                ErrorKind::Busy {
-                    retry_after: BUSY_RETRY,
-                },
-                "the read queue is full",
-            ),
-            TrySendError::Disconnected(_) => Error::closed(),
+        queue.try_send(request).map_err(|refused| {
+            let (request, error) = match refused {
+                TrySendError::Full(request) => {
+                    let retry_after = BUSY_RETRY;
+                    let error = Error::new(ErrorKind::Busy { retry_after }, "the read queue is full");
+                    (request, error)
+                }
+                TrySendError::Disconnected(request) => (request, Error::closed()),
+            };
+            request.job.answer(Some(error.clone()), Settled::now());
+            error
         })
     }
 
@@ -136,12 +142,12 @@ impl Limit {
 }
 
 /// One thread's life. The connection is opened by the first request: an idle reader costs a stack.
-fn serve(path: &Path, options: &SqliteOptions, requests: &Mutex<Receiver<Request>>) {
+fn serve(path: &Path, options: &SqliteOptions, requests: &Mutex<Receiver<Request>>, shapes: &Arc<Shapes>) {
     let limit = Arc::new(Limit {
         deadline_ns: AtomicU64::new(u64::MAX),
         dropped: Mutex::new(Arc::new(AtomicBool::new(false))),
     });
-    let mut reader: Option<Connection> = None;
+    let mut reader: Option<Conn> = None;
     loop {
         // The lock is held while waiting: the thread that has it takes the next request, the others
         // wait for the lock instead.
@@ -154,10 +160,10 @@ fn serve(path: &Path, options: &SqliteOptions, requests: &Mutex<Receiver<Request
         }
         let conn = match reader.take() {
             Some(conn) => Ok(conn),
-            None => open(path, options, &limit),
+            None => open(path, options, &limit).map(|conn| Conn::new(conn, Arc::clone(shapes))),
         };
         match conn {
-            Err(error) => job.answer(Some(error)),
+            Err(error) => job.answer(Some(error), Settled::now()),
             Ok(conn) => {
                 limit.arm(options.read_time_max, dropped);
                 let usable = run(&conn, job);
@@ -170,7 +176,7 @@ fn serve(path: &Path, options: &SqliteOptions, requests: &Mutex<Receiver<Request
     }
 }
 
-fn open(path: &Path, options: &SqliteOptions, limit: &Arc<Limit>) -> Result<Connection, Error> {
+fn open(path: &Path, options: &SqliteOptions, limit: &Arc<Limit>) -> Result<rusqlite::Connection, Error> {
     let mut conn = super::open::reader(path, options)?;
     let limit = Arc::clone(limit);
     conn.progress_handler(DEADLINE_CHECK_OPS, Some(move || limit.exceeded()))?;
@@ -178,19 +184,20 @@ fn open(path: &Path, options: &SqliteOptions, limit: &Arc<Limit>) -> Result<Conn
 }
 
 /// Runs one read in its transaction; whether the connection can be used again.
-fn run(conn: &Connection, mut job: Box<dyn Job>) -> bool {
-    let begun = conn.prepare_cached("BEGIN").and_then(|mut sql| sql.execute([]));
+fn run(conn: &Conn, mut job: Box<dyn Job>) -> bool {
+    let inner = conn.inner();
+    let begun = inner.prepare_cached("BEGIN").and_then(|mut sql| sql.execute([]));
     if let Err(error) = begun {
-        job.answer(Some(error.into()));
+        job.answer(Some(error.into()), Settled::now());
         return false;
     }
     // A failed read keeps its own reason; there is nothing to take back.
     let _ = job.run(conn);
-    let ended = conn.is_autocommit()
-        || conn
+    let ended = inner.is_autocommit()
+        || inner
             .prepare_cached("ROLLBACK")
             .and_then(|mut sql| sql.execute([]))
             .is_ok();
-    job.answer(None);
+    job.answer(None, Settled::now());
     ended
 }

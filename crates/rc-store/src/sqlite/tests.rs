@@ -124,7 +124,7 @@ async fn an_aborted_job_takes_back_what_it_did() {
     let folder = folder();
     let store = open_with_table(&folder, SqliteOptions::default()).await;
     for alone in [false, true] {
-        let job = |conn: &Connection| -> Result<(), Error> {
+        let job = |conn: &Conn| -> Result<(), Error> {
             conn.execute("INSERT INTO t (x) VALUES (1)", [])?;
             Err(Error::abort(NotToday))
         };
@@ -182,7 +182,7 @@ async fn a_read_sees_one_snapshot() {
     let handle = tokio::runtime::Handle::current();
     let (before, after) = store
         .read("snapshot", move |conn| {
-            let count = |conn: &Connection| conn.query_row("SELECT count(*) FROM t", [], |row| row.get(0));
+            let count = |conn: &Conn| conn.query_row("SELECT count(*) FROM t", [], |row| row.get(0));
             let before: i64 = count(conn)?;
             let (done, wait) = std::sync::mpsc::sync_channel(1);
             let put = async move { done.send(put(&writer, 1).await) };

@@ -7,13 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rc_model::clock::monotonic_ns;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::ErrorCode;
 use tokio::sync::{oneshot, watch};
 
 use super::SqliteOptions;
+use super::conn::Conn;
 use super::job::{Job, Typed};
 use super::open::{FORMAT, WriterLock, WriterPlace};
+use super::span::Settled;
 use crate::error::UNAVAILABLE_RETRY;
+use crate::trace::Shapes;
 use crate::{Error, ErrorKind};
 
 /// Shortest and longest wait that a full queue answers with.
@@ -86,6 +89,7 @@ impl Writer {
         place: WriterPlace,
         path: &Path,
         options: &SqliteOptions,
+        shapes: Arc<Shapes>,
     ) -> Result<(Self, watch::Receiver<u64>), Error> {
         let (queue, jobs) = sync_channel(options.queue_jobs_max.max(1));
         let (commits, committed) = watch::channel(0);
@@ -103,7 +107,7 @@ impl Writer {
             Some(move || monotonic_ns() > watched.load(Ordering::Relaxed)),
         )?;
         let thread = Thread {
-            conn,
+            conn: Conn::new(conn, shapes),
             _lock: place.lock,
             commits,
             load: Arc::clone(&load),
@@ -138,12 +142,12 @@ impl Writer {
     pub(super) async fn submit<T, F>(&self, op: &'static str, mode: Mode, closure: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        F: FnOnce(&Conn) -> Result<T, Error> + Send + 'static,
     {
-        let (job, answer) = Typed::new(op, closure);
+        let (job, answer) = Typed::new("write", op, closure);
         self.enqueue(Message::Job(mode, Box::new(job)))?;
         match answer.await {
-            Ok(outcome) => outcome,
+            Ok(answer) => answer.told(),
             // The thread ended with the job in its queue.
             Err(_) => Err(Error::closed()),
         }
@@ -159,15 +163,18 @@ impl Writer {
             Ok(()) => Ok(()),
             Err(refused) => {
                 self.load.jobs.fetch_sub(1, Ordering::Relaxed);
-                match refused {
-                    TrySendError::Full(_) => Err(Error::new(
-                        ErrorKind::Busy {
-                            retry_after: self.load.wait().clamp(BUSY_RETRY_MIN, BUSY_RETRY_MAX),
-                        },
-                        "the write queue is full",
-                    )),
-                    TrySendError::Disconnected(_) => Err(Error::closed()),
+                let (message, error) = match refused {
+                    TrySendError::Full(message) => {
+                        let retry_after = self.load.wait().clamp(BUSY_RETRY_MIN, BUSY_RETRY_MAX);
+                        let kind = ErrorKind::Busy { retry_after };
+                        (message, Error::new(kind, "the write queue is full"))
+                    }
+                    TrySendError::Disconnected(message) => (message, Error::closed()),
+                };
+                if let Message::Job(_, job) = message {
+                    job.answer(Some(error.clone()), Settled::now());
                 }
+                Err(error)
             }
         }
     }
@@ -180,7 +187,7 @@ impl Writer {
         }
         self.submit("probe", Mode::Probe, |conn| {
             // SQLite skips rows that stay the same. This one it writes: the first page goes to the log.
-            Ok(conn.pragma_update(None, "user_version", FORMAT)?)
+            Ok(conn.execute_batch(&format!("PRAGMA user_version = {FORMAT}"))?)
         })
         .await
     }
@@ -218,7 +225,7 @@ impl Writer {
 
 /// Owned by the writer thread alone.
 struct Thread {
-    conn: Connection,
+    conn: Conn,
     _lock: WriterLock,
     commits: watch::Sender<u64>,
     load: Arc<Load>,
@@ -301,9 +308,13 @@ impl Thread {
         };
         let changed = self.conn.total_changes() != changes;
         self.note(failure.as_ref(), changed);
-        self.settle(taken, started_ns, failure.is_none() && changed);
+        let ended_ns = self.settle(taken, started_ns, failure.is_none() && changed);
+        let settled = Settled {
+            jobs: jobs.len(),
+            ended_ns,
+        };
         for job in jobs {
-            job.answer(failure.clone());
+            job.answer(failure.clone(), settled);
         }
         left
     }
@@ -311,29 +322,28 @@ impl Thread {
     fn alone(&mut self, mut job: Box<dyn Job>, time_max: Duration) {
         let started_ns = monotonic_ns();
         let changes = self.conn.total_changes();
-        let failure = if job.wanted() {
-            self.in_own_transaction(job.as_mut(), time_max).err()
-        } else {
-            None
-        };
+        if !job.wanted() {
+            self.settle(1, started_ns, false);
+            return;
+        }
+        let failure = self.in_own_transaction(job.as_mut(), time_max).err();
         let changed = self.conn.total_changes() != changes;
         self.note(failure.as_ref(), changed);
-        self.settle(1, started_ns, failure.is_none() && changed);
-        job.answer(failure);
+        let ended_ns = self.settle(1, started_ns, failure.is_none() && changed);
+        job.answer(failure, Settled { jobs: 1, ended_ns });
     }
 
     /// Runs a job whose commit goes to the disk though it changes no row.
     fn probe(&mut self, mut job: Box<dyn Job>) {
         let started_ns = monotonic_ns();
-        let failure = if job.wanted() {
-            let failure = self.in_own_transaction(job.as_mut(), self.job_time_max).err();
-            self.note(failure.as_ref(), true);
-            failure
-        } else {
-            None
-        };
-        self.settle(1, started_ns, false);
-        job.answer(failure);
+        if !job.wanted() {
+            self.settle(1, started_ns, false);
+            return;
+        }
+        let failure = self.in_own_transaction(job.as_mut(), self.job_time_max).err();
+        self.note(failure.as_ref(), true);
+        let ended_ns = self.settle(1, started_ns, false);
+        job.answer(failure, Settled { jobs: 1, ended_ns });
     }
 
     /// Remembers whether transactions reach the disk: `failure` lost one, `changed` wrote one.
@@ -358,7 +368,7 @@ impl Thread {
         let ran = job.run(&self.conn);
         self.disarm();
         match ran {
-            Ok(()) if self.conn.is_autocommit() => Err(ended_by_job()),
+            Ok(()) if self.conn.inner().is_autocommit() => Err(ended_by_job()),
             Ok(()) => self.commit(),
             Err(error) => {
                 self.rollback();
@@ -378,7 +388,7 @@ impl Thread {
         {
             self.health.set(Some(error.clone()));
         }
-        if self.conn.is_autocommit() {
+        if self.conn.inner().is_autocommit() {
             // SQLite rolls everything back by itself when the disk is full or fails, and when a write is
             // interrupted; the neighbours' work is gone too.
             return Err(match ran {
@@ -409,11 +419,8 @@ impl Thread {
     }
 
     fn commit(&mut self) -> Result<(), Error> {
-        match self
-            .conn
-            .prepare_cached("COMMIT")
-            .and_then(|mut sql| sql.execute([]))
-        {
+        let commit = self.conn.inner().prepare_cached("COMMIT");
+        match commit.and_then(|mut sql| sql.execute([])) {
             Ok(_) => Ok(()),
             Err(error) => {
                 let disk_failed = matches!(
@@ -435,7 +442,7 @@ impl Thread {
     }
 
     fn rollback(&self) {
-        if !self.conn.is_autocommit()
+        if !self.conn.inner().is_autocommit()
             && let Err(error) = self.execute("ROLLBACK")
         {
             tracing::error!(%error, "failed to roll back");
@@ -443,7 +450,7 @@ impl Thread {
     }
 
     fn execute(&self, sql: &str) -> Result<(), Error> {
-        self.conn.prepare_cached(sql)?.execute([])?;
+        self.conn.inner().prepare_cached(sql)?.execute([])?;
         Ok(())
     }
 
@@ -457,9 +464,10 @@ impl Thread {
         self.deadline.store(u64::MAX, Ordering::Relaxed);
     }
 
-    /// Counts the jobs as done and wakes those who wait for commits.
-    fn settle(&self, jobs: usize, started_ns: u64, changed: bool) {
-        let took_ns = monotonic_ns().saturating_sub(started_ns);
+    /// Counts the jobs as done and wakes those who wait for commits. Returns the time.
+    fn settle(&self, jobs: usize, started_ns: u64, changed: bool) -> u64 {
+        let ended_ns = monotonic_ns();
+        let took_ns = ended_ns.saturating_sub(started_ns);
         let each_ns = took_ns / u64::try_from(jobs.max(1)).unwrap_or(u64::MAX);
         let mean_ns = self.load.job_ns.load(Ordering::Relaxed);
         let mean_ns = mean_ns - (mean_ns >> EWMA_SHIFT) + (each_ns >> EWMA_SHIFT);
@@ -468,6 +476,7 @@ impl Thread {
         if changed {
             self.commits.send_modify(|commits| *commits += 1);
         }
+        ended_ns
     }
 
     fn checkpoint(&self) {
@@ -476,6 +485,7 @@ impl Thread {
         }
         if let Err(error) = self
             .conn
+            .inner()
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         {
             tracing::warn!(%error, "failed to move the WAL into the file; the next start does it");

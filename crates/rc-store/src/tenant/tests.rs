@@ -56,7 +56,7 @@ fn a_forgotten_tenant_is_refused() {
 
 #[test]
 fn a_tenants_connection_sees_only_its_rows() {
-    let conn = Connection::open_in_memory().unwrap();
+    let conn = Conn::from(rusqlite::Connection::open_in_memory().unwrap());
     conn.execute_batch("CREATE TABLE docs (tenant TEXT, id TEXT, body TEXT)")
         .unwrap();
     let (acme, beta) = (TenantId::new("acme").unwrap(), TenantId::new("beta").unwrap());
@@ -79,7 +79,7 @@ fn a_tenants_connection_sees_only_its_rows() {
 
 #[test]
 fn a_table_of_the_tenants_own_is_named_by_the_tenant() {
-    let conn = Connection::open_in_memory().unwrap();
+    let conn = Conn::from(rusqlite::Connection::open_in_memory().unwrap());
     conn.execute_batch(
         "CREATE TABLE \"words_acme-corp\" (word); INSERT INTO \"words_acme-corp\" VALUES ('a'), ('b')",
     )
@@ -93,7 +93,7 @@ fn a_table_of_the_tenants_own_is_named_by_the_tenant() {
 
 #[test]
 fn a_missing_parameter_is_a_bug_and_not_the_last_value() {
-    let conn = Connection::open_in_memory().unwrap();
+    let conn = Conn::from(rusqlite::Connection::open_in_memory().unwrap());
     conn.execute_batch("CREATE TABLE docs (tenant TEXT, id TEXT, body TEXT)")
         .unwrap();
     let tenant = TenantId::new("acme").unwrap();

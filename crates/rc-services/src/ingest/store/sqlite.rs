@@ -101,7 +101,7 @@ impl IngestStore for SqliteIngestStore {
         Box::pin(async move {
             let tenant = write.tenant.clone();
             self.tenants
-                .write(&tenant, "ingest.write", move |conn| apply(conn, &write))
+                .write(&tenant, "ingest.store", move |conn| apply(conn, &write))
                 .await
         })
     }
@@ -126,7 +126,7 @@ impl IngestStore for SqliteIngestStore {
 
     fn ping(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
-            let read = |conn: &rusqlite::Connection| {
+            let read = |conn: &rc_store::Conn| {
                 Ok(conn.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(()))?)
             };
             self.db.read("ingest.ping", read).await?;

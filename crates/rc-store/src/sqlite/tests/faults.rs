@@ -216,12 +216,12 @@ async fn the_file_of_another_service_is_read_and_never_written() {
 async fn foreign_and_damaged_files_are_refused_untouched() {
     let folder = folder();
     let foreign = folder.path().join("foreign.db");
-    Connection::open(&foreign)
+    rusqlite::Connection::open(&foreign)
         .unwrap()
         .execute_batch("CREATE TABLE other (x)")
         .unwrap();
     let newer = folder.path().join("newer.db");
-    let conn = Connection::open(&newer).unwrap();
+    let conn = rusqlite::Connection::open(&newer).unwrap();
     conn.pragma_update(None, "application_id", APPLICATION_ID)
         .unwrap();
     conn.pragma_update(None, "user_version", FORMAT + 1).unwrap();
@@ -286,7 +286,7 @@ async fn a_read_that_never_ends_is_stopped() {
         ..SqliteOptions::default()
     };
     let store = open_with_table(&folder, options).await;
-    let endless = |conn: &Connection| Ok(conn.query_row(ENDLESS, [], |row| row.get::<_, i64>(0))?);
+    let endless = |conn: &Conn| Ok(conn.query_row(ENDLESS, [], |row| row.get::<_, i64>(0))?);
     assert_eq!(
         store.read("endless", endless).await.unwrap_err().kind(),
         ErrorKind::Timeout

@@ -77,7 +77,7 @@ fn every_acknowledged_write_survives_kill_9() {
         child.wait().unwrap();
         assert!(acknowledged.len() >= 300, "round {round}: {}", acknowledged.len());
 
-        let conn = Connection::open(folder.join("t.db")).unwrap();
+        let conn = rusqlite::Connection::open(folder.join("t.db")).unwrap();
         let mut exists = conn.prepare("SELECT 1 FROM t WHERE x = ?1").unwrap();
         for x in &acknowledged {
             assert!(
