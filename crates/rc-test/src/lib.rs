@@ -3,7 +3,7 @@
 //!
 //! It refuses to skip: what is not installed makes the test fail with the command that installs it.
 //!
-//! Read first: [`Postgres`]. The clock that moves by hand is `rc_model::clock::ManualClock`.
+//! Read first: [`Postgres`]; for faults, [`chaos::Proxy`] (networks) and [`disk`] (disks). The clock that moves by hand is `rc_model::clock::ManualClock`.
 
 #![expect(
     clippy::panic,
@@ -11,11 +11,15 @@
     reason = "a scratch world that cannot be made is a failed test"
 )]
 
+pub mod chaos;
+pub mod disk;
 pub mod postgres;
+mod rng;
 
 use std::time::Duration;
 
 pub use postgres::{Database, Postgres};
+pub use rng::Rng;
 
 /// Waits until `what` holds; for things that happen in another task or process.
 ///
