@@ -11,6 +11,7 @@ use crate::source::{ByteSpan, Diagnostic, SourceFile, quote};
 use crate::yaml::{Entry, Node, Value};
 
 pub(crate) mod format;
+mod number;
 pub(crate) mod suggest;
 mod wording;
 
@@ -216,6 +217,9 @@ impl<'a> Checker<'a> {
             }
             Value::Int(number) if types.contains(&"integer") => {
                 self.check_integer(resolved, *number, node, &place)
+            }
+            Value::Int(_) | Value::Float(_) if types.contains(&"number") => {
+                self.check_number(resolved, node, &place)
             }
             Value::Bool(_) if types.contains(&"boolean") => {}
             Value::Text(text) if types.contains(&"string") => self.check_text(resolved, text, node, &place),
@@ -426,37 +430,6 @@ impl<'a> Checker<'a> {
         let message = format!("{} cannot be {}", place.name(), quote(text));
         let diagnostic = self.error("RC-CFG-008", node, place, message);
         self.problems.push(diagnostic.hint(hint));
-    }
-
-    fn check_integer(&mut self, resolved: Resolved<'a>, number: i128, node: &Node, place: &Place<'a>) {
-        if let Some(format) = resolved.format().filter(|format| format::is_ours(format)) {
-            self.check_format(format, &number.to_string(), node, place);
-            return;
-        }
-        let bound = |name: &str| {
-            let bound = resolved.schema.get(name)?;
-            bound
-                .as_i64()
-                .map(i128::from)
-                .or_else(|| bound.as_u64().map(i128::from))
-        };
-        let (least, most) = (bound("minimum"), bound("maximum"));
-        if least.is_none_or(|least| number >= least) && most.is_none_or(|most| number <= most) {
-            return;
-        }
-        let range = match (least, most) {
-            (Some(least), Some(most)) => format!("from {least} to {most}"),
-            (Some(least), None) => format!("at least {least}"),
-            (None, most) => format!("at most {}", most.unwrap_or(i128::MAX)),
-        };
-        let found = if place.secret {
-            String::new()
-        } else {
-            format!(", not {}", quote(self.source.slice(node.span)))
-        };
-        let message = format!("{} must be {range}{found}", place.name());
-        let diagnostic = self.error("RC-CFG-008", node, place, message);
-        self.problems.push(diagnostic.label("out of range"));
     }
 
     fn check_text(&mut self, resolved: Resolved<'a>, text: &str, node: &Node, place: &Place<'a>) {

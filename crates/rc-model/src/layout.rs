@@ -81,7 +81,7 @@ impl Layout {
     /// Everything of the ledger.
     #[must_use]
     pub fn ledger_data(&self) -> PathBuf {
-        self.state().join("data").join("prov-ledger")
+        self.data(&crate::catalog::Builtin::ProvLedger.id())
     }
 
     /// The gateway's database, where the store is `sqlite:`.

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::RegionId;
+use crate::units::{ByteSize, Span};
 
 /// The whole of `royalcrown.yaml`. Absent: everything embedded, on `127.0.0.1:8080`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Default)]
@@ -22,6 +23,8 @@ pub struct ProjectFile {
     pub gateway: GatewaySection,
     /// Logs of every process.
     pub logs: LogsSection,
+    /// Traces of requests.
+    pub telemetry: TelemetrySection,
 }
 
 /// Where the platform stores.
@@ -122,4 +125,66 @@ pub enum AccessLog {
     Errors,
     /// None.
     Off,
+}
+
+/// What is recorded about requests, how long it is kept, and who else gets it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetrySection {
+    /// Whether spans are recorded at all.
+    pub traces: Traces,
+    /// The share of traces that are recorded, from 0 (none) to 1 (all), of those that begin at the gateway.
+    /// A caller that sends `traceparent` has decided already.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub sample: f64,
+    /// How many bytes of recent spans each service keeps for `rc trace`; 8MiB is the least.
+    pub keep: ByteSize,
+    /// An OpenTelemetry receiver. Absent: spans stay here, and no connection goes out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp: Option<OtlpSection>,
+}
+
+impl Default for TelemetrySection {
+    fn default() -> Self {
+        Self {
+            traces: Traces::On,
+            sample: 1.0,
+            keep: ByteSize::new(64 << 20),
+            otlp: None,
+        }
+    }
+}
+
+/// Whether spans are recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Traces {
+    /// Spans of sampled traces are kept, and sent when there is a receiver.
+    #[default]
+    On,
+    /// Nothing is recorded. Trace ids still stand in logs and answers.
+    Off,
+}
+
+/// An OpenTelemetry receiver that takes OTLP over HTTP. Fields with secrets, such as a receiver's key, are
+/// given in the environment as `OTEL_EXPORTER_OTLP_HEADERS`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OtlpSection {
+    /// Its base address; traces go to `/v1/traces` behind it. `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` and
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` in the environment win over this value.
+    #[schemars(regex(pattern = "^https?://"), extend("format" = "http-url", "writeOnly" = true, "examples" = ["http://127.0.0.1:4318"]))]
+    pub endpoint: String,
+    /// Longest time of one attempt to send.
+    #[serde(default = "otlp_timeout")]
+    pub timeout: Span,
+    /// Certificate authorities (PEM, relative to the project) to believe instead of the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub ca: Option<String>,
+}
+
+/// OpenTelemetry's own default (`OTEL_EXPORTER_OTLP_TIMEOUT`).
+fn otlp_timeout() -> Span {
+    Span::from_millis(10_000)
 }

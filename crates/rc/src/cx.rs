@@ -22,6 +22,54 @@ pub(crate) struct Env {
     pub(crate) xdg_state_home: Option<PathBuf>,
     /// `HOME`.
     pub(crate) home: Option<PathBuf>,
+    /// `OTEL_EXPORTER_OTLP_…`
+    pub(crate) otel: OtelEnv,
+}
+
+/// OpenTelemetry's own names for a receiver of spans. Values may hold secrets and are shown nowhere.
+#[derive(Clone, Default)]
+pub(crate) struct OtelEnv {
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`: the base address.
+    pub(crate) endpoint: Option<String>,
+    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`: the address for traces, used as it is.
+    pub(crate) traces_endpoint: Option<String>,
+    /// `OTEL_EXPORTER_OTLP_HEADERS`
+    pub(crate) headers: Option<String>,
+    /// `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, instead of them.
+    pub(crate) traces_headers: Option<String>,
+    /// `OTEL_EXPORTER_OTLP_CERTIFICATE`: a PEM file with authorities.
+    pub(crate) certificate: Option<String>,
+}
+
+impl OtelEnv {
+    fn read(text: impl Fn(&str) -> Option<String>) -> Self {
+        Self {
+            endpoint: text("OTEL_EXPORTER_OTLP_ENDPOINT"),
+            traces_endpoint: text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+            headers: text("OTEL_EXPORTER_OTLP_HEADERS"),
+            traces_headers: text("OTEL_EXPORTER_OTLP_TRACES_HEADERS"),
+            certificate: text("OTEL_EXPORTER_OTLP_CERTIFICATE"),
+        }
+    }
+
+    /// What is set, with its name: for our own services, which read it again.
+    pub(crate) fn vars(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &self.endpoint),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &self.traces_endpoint),
+            ("OTEL_EXPORTER_OTLP_HEADERS", &self.headers),
+            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", &self.traces_headers),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", &self.certificate),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
+}
+
+impl std::fmt::Debug for OtelEnv {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.vars().map(|(name, _)| name)).finish()
+    }
 }
 
 /// The context of one run.
@@ -77,6 +125,7 @@ impl Cx {
                 url: text("RC_URL"),
                 xdg_state_home: text("XDG_STATE_HOME").map(PathBuf::from),
                 home: text("HOME").map(PathBuf::from),
+                otel: OtelEnv::read(text),
             },
             cwd,
         })

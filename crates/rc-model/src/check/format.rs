@@ -31,8 +31,9 @@ impl Malformed {
 type Check = fn(&str) -> Result<(), Malformed>;
 
 /// Every format with its check. A test holds that the schemas use no pattern without one.
-const FORMATS: [(&str, Check); 7] = [
+const FORMATS: [(&str, Check); 8] = [
     ("byte-size", byte_size),
+    ("http-url", http_url),
     ("name", name),
     ("rate", rate),
     ("socket-address", socket_address),
@@ -208,6 +209,56 @@ fn store_url(text: &str) -> Result<(), Malformed> {
             Some("documents can be kept in SQLite or PostgreSQL".to_owned()),
         )),
     }
+}
+
+/// No credentials: they would stand in a file that is committed. If they do, no message repeats them.
+fn http_url(text: &str) -> Result<(), Malformed> {
+    const EXPECTED: &str = "expected a URL such as `http://127.0.0.1:4318`";
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"));
+    let Some(rest) = rest else {
+        let hint = match text.split_once("://") {
+            Some((scheme, _)) => format!("the scheme is `http` or `https`, not {}", quote(scheme)),
+            None if text.contains('@') => "begin with `http://` or `https://`".to_owned(),
+            None => format!(
+                "begin with `http://` or `https://`: {}",
+                quote(&format!("http://{text}"))
+            ),
+        };
+        return Err(Malformed::new(EXPECTED, Some(hint)));
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err(Malformed::new(
+            "a URL here names no user and no password",
+            Some("put credentials into the environment".to_owned()),
+        ));
+    }
+    if authority.is_empty() || authority.starts_with(':') {
+        return Err(Malformed::new(EXPECTED, Some("the host is missing".to_owned())));
+    }
+    let port_at = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
+    let port = port_at.map(|at| &authority[at + 1..]);
+    if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+        return Err(Malformed::new(
+            EXPECTED,
+            Some("a port is a number up to 65535".to_owned()),
+        ));
+    }
+    if let Some(c) = text.chars().find(|c| !c.is_ascii_graphic()) {
+        return Err(Malformed::new(
+            format!("{} is not allowed in a URL", quote(&c.to_string())),
+            Some("percent-encode it".to_owned()),
+        ));
+    }
+    if rest.contains(['?', '#']) {
+        return Err(Malformed::new(
+            "a base address has no query",
+            Some("what comes behind `?` does not belong here".to_owned()),
+        ));
+    }
+    Ok(())
 }
 
 fn url_path(text: &str) -> Result<(), Malformed> {

@@ -101,7 +101,7 @@ fn the_largest_case_gives_the_values_that_were_written() {
 #[test]
 fn absent_files_give_a_running_platform() {
     let model = Model::read(&Sources::default()).unwrap();
-    assert_eq!(model.catalog.services.len(), 3);
+    assert_eq!(model.catalog.services.len(), 4);
     assert_eq!(
         model
             .tenants
@@ -276,7 +276,7 @@ proptest::proptest! {
             "demo", "rps", "timeout", "body_max", "residency",
         ]), value()), 0..4),
         project in proptest::collection::vec((proptest::sample::select(vec![
-            "name", "region", "store", "gateway", "logs",
+            "name", "region", "store", "gateway", "logs", "telemetry",
         ]), value()), 0..3),
     ) {
         let keys = |entries: Vec<(&str, String)>, indent: &str| {

@@ -73,6 +73,15 @@ impl World {
         for name in ["RC_STORE_URL", "RC_API_KEY", "RC_URL"] {
             command.env_remove(name);
         }
+        for name in [
+            "ENDPOINT",
+            "TRACES_ENDPOINT",
+            "HEADERS",
+            "TRACES_HEADERS",
+            "CERTIFICATE",
+        ] {
+            command.env_remove(format!("OTEL_EXPORTER_OTLP_{name}"));
+        }
         command.env("NO_COLOR", "1");
         command
     }

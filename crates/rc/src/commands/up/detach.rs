@@ -108,6 +108,7 @@ fn start(cx: &Cx, layout: &Layout, wait: Span) -> Result<Child, Fault> {
     if let Some(url) = &cx.env.store_url {
         command.env("RC_STORE_URL", url);
     }
+    command.envs(cx.env.otel.vars());
     command
         .spawn()
         .map_err(|error| cannot("it could not be run", error))
