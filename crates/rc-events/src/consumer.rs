@@ -7,6 +7,7 @@ pub mod sqlite;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rc_model::telemetry::TelemetrySink;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +15,7 @@ use crate::bus::{Bus, ReadLimit};
 use crate::error::Gap;
 use crate::event::{Event, Seq};
 use crate::relay::retry_pause;
+use crate::spans::Applying;
 use crate::{BoxFuture, Error};
 
 /// Events applied in one transaction.
@@ -161,6 +163,7 @@ pub struct Consumer {
     wake: Arc<dyn Wake>,
     projection: Arc<dyn Projection>,
     limit: ReadLimit,
+    telemetry: Option<Arc<dyn TelemetrySink>>,
     status: watch::Sender<ConsumerStatus>,
 }
 
@@ -184,8 +187,16 @@ impl Consumer {
                 rows: APPLY_ROWS_MAX,
                 bytes: APPLY_BYTES_MAX,
             },
+            telemetry: None,
             status: watch::Sender::new(ConsumerStatus::default()),
         }
+    }
+
+    /// The same consumer, which tells `sink` what it applied; `None`: nobody.
+    #[must_use]
+    pub fn with_telemetry(mut self, sink: Option<Arc<dyn TelemetrySink>>) -> Self {
+        self.telemetry = sink;
+        self
     }
 
     /// Where it is.
@@ -234,7 +245,9 @@ impl Consumer {
                 continue;
             };
             let upto = last.pos;
-            let done = self.projection.apply(position, Arc::new(events), upto).await?;
+            let done = self
+                .apply(position, Arc::new(events), upto, *failures > 0)
+                .await?;
             position = upto;
             poll = POLL_MIN;
             *failures = 0;
@@ -248,6 +261,25 @@ impl Consumer {
             if stop.is_cancelled() {
                 return Ok(());
             }
+        }
+    }
+
+    /// Applies a batch in the traces of its events. `again`: the attempt before failed.
+    async fn apply(
+        &self,
+        from: Seq,
+        events: Arc<Vec<Event>>,
+        upto: Seq,
+        again: bool,
+    ) -> Result<Applied, Error> {
+        let applying = self.telemetry.as_ref().and_then(|sink| {
+            let events = events.iter().map(|event| &event.event);
+            Applying::begin(sink, self.projection.name(), events)
+        });
+        let apply = self.projection.apply(from, events, upto);
+        match applying {
+            Some(applying) => applying.run(again, apply).await,
+            None => apply.await,
         }
     }
 

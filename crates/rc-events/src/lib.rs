@@ -14,6 +14,8 @@ pub mod event;
 pub mod outbox;
 pub mod relay;
 
+mod spans;
+
 use std::future::Future;
 use std::pin::Pin;
 
@@ -22,6 +24,7 @@ pub use consumer::{Applied, Consumer, ConsumerState, ConsumerStatus, Projection,
 pub use error::Error;
 pub use event::{Event, NewEvent, Seq};
 pub use relay::{Relay, RelayOptions, RelayStatus, Source};
+pub use spans::{LINKS_MAX, TRACES_MAX};
 
 /// A boxed future, for traits that cross crates.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

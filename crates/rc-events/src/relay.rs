@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rc_model::telemetry::TelemetrySink;
 use rc_model::{Clock, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bus::{Bus, Cursor, Publish, ReadLimit, Record, Retention};
 use crate::event::Seq;
 use crate::outbox::{OUTBOX_KEEP, PRUNE_ROWS_MAX};
+use crate::spans::Publishing;
 use crate::{BoxFuture, Error};
 
 /// Shortest pause between two looks at an outbox that announces nothing.
@@ -97,6 +99,8 @@ pub struct RelayOptions {
     pub retention: Retention,
     /// How often outbox and bus are cleaned.
     pub housekeeping_pause: Duration,
+    /// Where the spans of published events go; `None`: nowhere.
+    pub telemetry: Option<Arc<dyn TelemetrySink>>,
 }
 
 impl Default for RelayOptions {
@@ -106,6 +110,7 @@ impl Default for RelayOptions {
             outbox_keep: OUTBOX_KEEP,
             retention: Retention::default(),
             housekeeping_pause: HOUSEKEEPING_PAUSE,
+            telemetry: None,
         }
     }
 }
@@ -294,6 +299,10 @@ impl Relay {
             return Ok(Step::Idle);
         }
         let count = fetched.records.len();
+        let publishing = self.options.telemetry.as_ref().and_then(|sink| {
+            let events = fetched.records.iter().map(|record| &record.event);
+            Publishing::begin(sink, events)
+        });
         let publish = Publish {
             origin: self.source.origin().to_owned(),
             expected: place.published.clone(),
@@ -302,6 +311,9 @@ impl Relay {
         };
         match self.bus.publish(publish).await {
             Ok(tail) => {
+                if let Some(publishing) = publishing {
+                    publishing.published();
+                }
                 place.published = fetched.cursor.clone();
                 place.scanned = fetched.cursor;
                 self.status.send_modify(|status| {

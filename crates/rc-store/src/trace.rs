@@ -26,6 +26,3 @@ pub(crate) fn random() -> u64 {
 pub(crate) fn ms(ns: u64) -> f64 {
     ns as f64 / 1e6
 }
-
-#[cfg(test)]
-pub(crate) mod tests;

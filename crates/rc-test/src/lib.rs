@@ -15,6 +15,7 @@ pub mod chaos;
 pub mod disk;
 pub mod postgres;
 mod rng;
+pub mod spans;
 
 use std::time::Duration;
 

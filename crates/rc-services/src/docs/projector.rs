@@ -48,16 +48,6 @@ impl Projection for DocsProjection {
             let now = self.clock.now();
             for event in &*events {
                 self.meters.delay.observe(now.since(event.time).as_secs_f64());
-                // The request that wrote the document goes on here: its trace came over the bus.
-                if let Some(trace) = &event.trace {
-                    tracing::debug!(
-                        trace_id = trace.trace_id_hex(),
-                        tenant = event.tenant.as_str(),
-                        key = event.key,
-                        kseq = event.kseq,
-                        "document projected"
-                    );
-                }
             }
             Ok(done)
         })

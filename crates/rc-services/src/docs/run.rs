@@ -8,6 +8,7 @@ use std::time::Duration;
 use rc_events::consumer::BusWake;
 use rc_events::{Bus, Consumer, ConsumerState, ConsumerStatus, PostgresBus, SqliteBus, Wake};
 use rc_model::ServiceId;
+use rc_model::telemetry::TelemetrySink;
 use rc_serve::readiness::Component;
 use rc_serve::{Edge, Tree, edge};
 use rc_store::{Error, ErrorKind, Postgres, PostgresOptions, SqliteOptions, StoreUrl};
@@ -197,6 +198,7 @@ impl Parts {
                 meters: self.meters.clone(),
             },
             ready: self.projector_ready.clone(),
+            telemetry: self.deps.telemetry.clone(),
         }
     }
 
@@ -314,12 +316,13 @@ async fn tidy_until_written(store: &dyn DocsStore, written: &watch::Receiver<u64
 struct Projector {
     projection: DocsProjection,
     ready: Component,
+    telemetry: Option<Arc<dyn TelemetrySink>>,
 }
 
 impl Projector {
     async fn run(self, bus: Arc<dyn Bus>, wake: Arc<dyn Wake>, stopping: CancellationToken) {
         let lag = self.projection.meters.lag.clone();
-        let consumer = Consumer::new(bus, wake, Arc::new(self.projection));
+        let consumer = Consumer::new(bus, wake, Arc::new(self.projection)).with_telemetry(self.telemetry);
         let mut status = consumer.status();
         let ready = self.ready;
         let watch = async {

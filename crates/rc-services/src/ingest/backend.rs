@@ -7,6 +7,7 @@ use std::time::Duration;
 use rc_events::outbox::postgres::PostgresSource;
 use rc_events::outbox::sqlite::SqliteSource;
 use rc_events::{Bus, PostgresBus, Relay, RelayOptions, RelayStatus, Source, SqliteBus};
+use rc_model::telemetry::TelemetrySink;
 use rc_model::{Clock, Timestamp};
 use rc_serve::Tree;
 use rc_store::{Error, ErrorKind, Migrations, Postgres, PostgresOptions, Sqlite, SqliteOptions};
@@ -88,6 +89,7 @@ impl Backend {
     pub(crate) async fn open_sqlite(
         folder: &Path,
         clock: &Arc<dyn Clock>,
+        telemetry: Option<&Arc<dyn TelemetrySink>>,
         tree: &Tree,
     ) -> Result<Self, Down> {
         let db = Sqlite::open(&folder.join(STORE_FILE), SqliteOptions::default())?;
@@ -97,11 +99,18 @@ impl Backend {
         let source = Arc::new(SqliteSource::new(db.clone(), ORIGIN));
         let store = Arc::new(SqliteIngestStore::new(db));
         let embedded = Some(Arc::clone(&bus));
-        Ok(Self::assemble(store, source, bus, embedded, clock, tree))
+        Ok(Self::assemble(
+            store, source, bus, embedded, clock, telemetry, tree,
+        ))
     }
 
     /// Connects to the database at `url` and starts the relay on `tree`. Changes no table.
-    pub(crate) async fn open_postgres(url: &str, clock: &Arc<dyn Clock>, tree: &Tree) -> Result<Self, Down> {
+    pub(crate) async fn open_postgres(
+        url: &str,
+        clock: &Arc<dyn Clock>,
+        telemetry: Option<&Arc<dyn TelemetrySink>>,
+        tree: &Tree,
+    ) -> Result<Self, Down> {
         let pg = Postgres::connect(url, &PostgresOptions::new("rc-ingest", POSTGRES_SCHEMA))?;
         pg.ping().await?;
         let bus_schema = rc_events::bus::postgres::SCHEMA;
@@ -118,7 +127,7 @@ impl Backend {
         let hint = Arc::clone(&source);
         let committed = Arc::new(move || hint.committed());
         let store = Arc::new(PostgresIngestStore::new(pg, Arc::clone(clock), committed, tree));
-        Ok(Self::assemble(store, source, bus, None, clock, tree))
+        Ok(Self::assemble(store, source, bus, None, clock, telemetry, tree))
     }
 
     fn assemble(
@@ -127,9 +136,13 @@ impl Backend {
         bus: Arc<dyn Bus>,
         embedded: Option<Arc<SqliteBus>>,
         clock: &Arc<dyn Clock>,
+        telemetry: Option<&Arc<dyn TelemetrySink>>,
         tree: &Tree,
     ) -> Self {
-        let options = RelayOptions::default();
+        let options = RelayOptions {
+            telemetry: telemetry.cloned(),
+            ..RelayOptions::default()
+        };
         let relay = Relay::new(Arc::clone(&source), Arc::clone(&bus), Arc::clone(clock), options);
         let status = relay.status();
         tree.spawn("ingest/relay", relay.run(tree.stopping()));

@@ -151,10 +151,10 @@ struct Opener {
 
 impl Opener {
     async fn open(&self) -> Result<(), Down> {
-        let clock = &self.deps.clock;
+        let (clock, telemetry) = (&self.deps.clock, self.deps.telemetry.as_ref());
         let opened = match &self.url {
-            StoreUrl::Sqlite => Backend::open_sqlite(&self.folder, clock, &self.workers).await,
-            StoreUrl::Postgres(url) => Backend::open_postgres(url, clock, &self.workers).await,
+            StoreUrl::Sqlite => Backend::open_sqlite(&self.folder, clock, telemetry, &self.workers).await,
+            StoreUrl::Postgres(url) => Backend::open_postgres(url, clock, telemetry, &self.workers).await,
         };
         match opened {
             Ok(backend) => {

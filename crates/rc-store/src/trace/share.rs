@@ -135,6 +135,11 @@ impl Tape {
         }
     }
 
+    /// Sends what it heard below `scope`'s span.
+    pub fn play(&self, scope: &Scope) {
+        self.lock().play(scope);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -63,7 +63,9 @@ fn a_shortage_refuses_with_a_wait_and_stands_in_ready_until_it_is_over() {
 async fn events_that_nobody_reads_refuse_documents_until_the_reader_is_back() {
     let folder = tempfile::tempdir().unwrap();
     let (tree, clock) = (Tree::new(), rc_model::SystemClock::shared());
-    let backend = Backend::open_sqlite(folder.path(), &clock, &tree).await.unwrap();
+    let backend = Backend::open_sqlite(folder.path(), &clock, None, &tree)
+        .await
+        .unwrap();
     backend.bus.progress("docs-api", 0).await.unwrap();
     let tenant = rc_model::TenantId::new("acme").unwrap();
     let body: String = (0..10)

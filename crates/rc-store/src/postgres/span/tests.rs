@@ -2,8 +2,8 @@
 
 use rc_model::TenantId;
 use rc_model::telemetry::SpanKind;
+use rc_test::spans::{Heard, Recorder};
 
-use crate::trace::tests::{Heard, Recorder};
 use crate::{Error, Migration, Migrations, Postgres, PostgresOptions, TenantSql};
 
 const MIGRATIONS: Migrations = Migrations::new(

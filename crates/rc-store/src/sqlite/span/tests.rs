@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use rc_model::TenantId;
 use rc_model::telemetry::SpanKind;
+use rc_test::spans::{Heard, Recorder};
 
 use crate::trace::STATEMENTS_MAX;
-use crate::trace::tests::{Heard, Recorder};
 use crate::{Conn, Error, ErrorKind, Sqlite, SqliteOptions, TenantSql};
 
 const CREATE: &str = "CREATE TABLE t (x INTEGER PRIMARY KEY, y)";

@@ -1,7 +1,8 @@
 //! One transaction, shown in the trace of each request that is in it.
 
+use rc_test::spans::Recorder;
+
 use super::*;
-use crate::trace::tests::Recorder;
 
 #[tokio::test]
 async fn shared_work_stands_in_every_trace() {

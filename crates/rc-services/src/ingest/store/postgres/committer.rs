@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rc_model::{Clock, TenantId};
 use rc_serve::Tree;
+use rc_store::trace::{Share, Tape};
 use rc_store::{Error, ErrorKind, Postgres};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{self, JoinSet};
@@ -40,6 +41,8 @@ const RETRY_UNKNOWN: Duration = Duration::from_secs(1);
 
 struct Job {
     write: Write,
+    /// Its part in the transaction, when somebody traces its request.
+    share: Option<Share>,
     reply: oneshot::Sender<Result<Outcome, Error>>,
 }
 
@@ -130,7 +133,8 @@ impl Committer {
             return Err(busy());
         }
         let (reply, answer) = oneshot::channel();
-        if let Err(refused) = self.queue.try_send(Job { write, reply }) {
+        let share = Share::here("ingest.store");
+        if let Err(refused) = self.queue.try_send(Job { write, share, reply }) {
             self.load.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(match refused {
                 mpsc::error::TrySendError::Full(_) => busy(),
@@ -263,40 +267,63 @@ impl Task {
 async fn commit(pg: &Postgres, tenant: &TenantId, jobs: Vec<Job>) {
     // Callers that went away while they waited get nothing done.
     let jobs: Vec<Job> = jobs.into_iter().filter(|job| !job.reply.is_closed()).collect();
-    let writes: Vec<&Write> = jobs.iter().map(|job| &job.write).collect();
-    if writes.is_empty() {
+    if jobs.is_empty() {
         return;
     }
-    match attempt(pg, tenant, &writes).await {
-        Ok(outcomes) => {
+    let together = jobs.len();
+    match attempt(pg, tenant, &jobs).await {
+        (Ok(outcomes), tape) => {
             for (job, outcome) in jobs.into_iter().zip(outcomes) {
-                // A caller that went away meanwhile finds its answer by its key.
-                let _ = job.reply.send(Ok(outcome));
+                job.answer(Ok(outcome), tape.as_deref(), together);
             }
         }
-        Err(error) if writes.len() > 1 && concerns_one(&error) => {
+        (Err(error), _) if together > 1 && concerns_one(&error) => {
             for job in jobs {
-                let outcome = attempt(pg, tenant, &[&job.write]).await;
+                let (outcome, tape) = attempt(pg, tenant, std::slice::from_ref(&job)).await;
                 let outcome = outcome.map(|mut outcomes| outcomes.remove(0));
-                let _ = job.reply.send(outcome);
+                job.answer(outcome, tape.as_deref(), 1);
             }
         }
-        Err(error) => {
+        (Err(error), tape) => {
             for job in jobs {
-                let _ = job.reply.send(Err(error.clone()));
+                job.answer(Err(error.clone()), tape.as_deref(), together);
             }
         }
     }
 }
 
-async fn attempt(pg: &Postgres, tenant: &TenantId, writes: &[&Write]) -> Result<Vec<Outcome>, Error> {
-    let mut attempts = 1;
-    loop {
-        match group::apply(pg, tenant, writes).await {
-            Err(error) if error.kind() == ErrorKind::Conflict && attempts < ATTEMPTS_MAX => attempts += 1,
-            outcome => return outcome,
+impl Job {
+    /// Tells the caller, whose trace has everything by then. `tape` heard the transaction.
+    fn answer(self, outcome: Result<Outcome, Error>, tape: Option<&Tape>, together: usize) {
+        if let (Some(share), Some(tape)) = (self.share, tape) {
+            share.finish(tape, together, outcome.as_ref().err().map(Error::code));
         }
+        // A caller that went away meanwhile finds its answer by its key.
+        let _ = self.reply.send(outcome);
     }
+}
+
+/// Commits `jobs` in one transaction, and what was heard of it, when somebody traces one of them.
+async fn attempt(
+    pg: &Postgres,
+    tenant: &TenantId,
+    jobs: &[Job],
+) -> (Result<Vec<Outcome>, Error>, Option<Arc<Tape>>) {
+    let writes: Vec<&Write> = jobs.iter().map(|job| &job.write).collect();
+    let work = async {
+        let mut attempts = 1;
+        loop {
+            match group::apply(pg, tenant, &writes).await {
+                Err(error) if error.kind() == ErrorKind::Conflict && attempts < ATTEMPTS_MAX => attempts += 1,
+                outcome => return outcome,
+            }
+        }
+    };
+    if jobs.iter().all(|job| job.share.is_none()) {
+        return (work.await, None);
+    }
+    let tape = Tape::new();
+    (tape.record(work).await, Some(tape))
 }
 
 /// Whether the fault may lie in one request's data.
