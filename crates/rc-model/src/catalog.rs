@@ -15,7 +15,8 @@ use crate::units::Span;
 pub struct CatalogFile {
     /// The teams. When this is written down, every service's owner must be in it.
     pub owners: BTreeMap<OwnerId, Owner>,
-    /// The services. Absent: `gateway`, `ingest` and `docs-api`.
+    /// The services. Absent: `gateway`, `ingest`, `docs-api` and `prov-ledger`. The last one keeps the
+    /// audit log of all others and runs beside them whether it is written down or not.
     pub services: BTreeMap<ServiceId, Service>,
 }
 
@@ -31,8 +32,8 @@ pub struct Owner {
     pub email: Option<String>,
 }
 
-/// A deployable service. Those named `gateway`, `ingest` and `docs-api` are Royalcrown's own unless
-/// they give a `command`.
+/// A deployable service. Those named `gateway`, `ingest`, `docs-api` and `prov-ledger` are Royalcrown's own
+/// unless they give a `command`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
@@ -123,11 +124,12 @@ pub enum Builtin {
     Gateway,
     Ingest,
     DocsApi,
+    ProvLedger,
 }
 
 impl Builtin {
-    /// All of them, in the order in which they start.
-    pub const ALL: [Self; 3] = [Self::DocsApi, Self::Ingest, Self::Gateway];
+    /// All of them, in the order in which they start; they stop the other way round.
+    pub const ALL: [Self; 4] = [Self::ProvLedger, Self::DocsApi, Self::Ingest, Self::Gateway];
 
     /// The name in the catalog and on the command line.
     #[must_use]
@@ -136,6 +138,7 @@ impl Builtin {
             Self::Gateway => "gateway",
             Self::Ingest => "ingest",
             Self::DocsApi => "docs-api",
+            Self::ProvLedger => "prov-ledger",
         }
     }
 
@@ -161,7 +164,7 @@ impl Builtin {
             public: false,
         };
         match self {
-            Self::Gateway => Vec::new(),
+            Self::Gateway | Self::ProvLedger => Vec::new(),
             Self::Ingest => vec![
                 route("/ingest", &[Method::Post]),
                 route("/ingest/batches", &[Method::Get]),
@@ -180,6 +183,22 @@ impl Service {
     #[must_use]
     pub fn default_drain() -> Span {
         Span::from_millis(10_000)
+    }
+
+    /// An entry for one of our own services that says nothing but its tier and its owner.
+    fn own(tier: TierId, owner: OwnerId) -> Self {
+        Self {
+            tier,
+            owner,
+            oncall: None,
+            command: Vec::new(),
+            env: BTreeMap::new(),
+            port: None,
+            ready: None,
+            needs: Vec::new(),
+            routes: Vec::new(),
+            drain: Self::default_drain(),
+        }
     }
 
     /// The built-in service that this entry runs: its name is one of ours and it gives no command.
@@ -202,28 +221,33 @@ impl Service {
     }
 }
 
+impl CatalogFile {
+    /// Adds the ledger where the file does not write it down: no project that runs something is without an
+    /// audit log. It gets tier and owner of the gateway, or of the first service where there is none.
+    pub(crate) fn add_ledger(&mut self) {
+        let ledger = Builtin::ProvLedger.id();
+        let model = self.services.get(&Builtin::Gateway.id());
+        let Some(model) = model.or_else(|| self.services.values().next()) else {
+            return;
+        };
+        let own = Service::own(model.tier.clone(), model.owner.clone());
+        self.services.entry(ledger).or_insert(own);
+    }
+}
+
 impl Default for CatalogFile {
     fn default() -> Self {
         let services = [
             (Builtin::Gateway, "gold"),
             (Builtin::Ingest, "silver"),
             (Builtin::DocsApi, "gold"),
+            (Builtin::ProvLedger, "gold"),
         ]
         .into_iter()
         .map(|(builtin, tier)| {
-            let service = Service {
-                tier: TierId::new(tier).expect("the built-in names follow the grammar"),
-                owner: OwnerId::new("platform").expect("the built-in names follow the grammar"),
-                oncall: None,
-                command: Vec::new(),
-                env: BTreeMap::new(),
-                port: None,
-                ready: None,
-                needs: Vec::new(),
-                routes: Vec::new(),
-                drain: Service::default_drain(),
-            };
-            (builtin.id(), service)
+            let tier = TierId::new(tier).expect("the built-in names follow the grammar");
+            let owner = OwnerId::new("platform").expect("the built-in names follow the grammar");
+            (builtin.id(), Service::own(tier, owner))
         })
         .collect();
         Self {
@@ -232,3 +256,6 @@ impl Default for CatalogFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -175,6 +175,16 @@ pub const LED: &[Code] = &[
     code("RC-LED-012", "a file of the log cannot be read or written"),
     code("RC-LED-013", "the log stopped after a failed write"),
     code("RC-LED-014", "a ledger proof does not hold"),
+    code("RC-LED-020", "too many audit entries wait"),
+    code("RC-LED-021", "the ledger does not take entries"),
+    code("RC-LED-022", "the ledger's answer does not fit"),
+    code("RC-LED-023", "malformed delivery of audit entries"),
+    code("RC-LED-024", "audit entries are missing"),
+    code("RC-LED-025", "the ledger has another entry there"),
+    code("RC-LED-026", "the second copy of the checkpoint is gone"),
+    code("RC-LED-027", "the start cannot be recorded"),
+    code("RC-LED-028", "the audit log cannot be read"),
+    code("RC-LED-029", "a checkpoint or key that was given cannot be used"),
 ];
 
 /// Running a process.

@@ -214,7 +214,10 @@ impl Model {
         problems.extend(sources.strays.iter().cloned());
         let problems = in_order(problems);
         match (project, catalog, tenants) {
-            (Some(project), Some(catalog), Some(tenants)) if !problems.iter().any(Diagnostic::is_error) => {
+            (Some(project), Some(mut catalog), Some(tenants))
+                if !problems.iter().any(Diagnostic::is_error) =>
+            {
+                catalog.add_ledger();
                 Ok(Self {
                     project,
                     catalog,

@@ -21,6 +21,7 @@ use rc_serve::tls;
 use rc_store::{Postgres, PostgresOptions, Sqlite, SqliteOptions, StoreUrl};
 use rc_traffic::{Gateway, GatewayConfig, Hooks, KeySet, Listener, Snapshot};
 
+use crate::audit::Sender;
 use crate::service::{Deps, ServiceConfig, StartError};
 use admin::Admin;
 pub use keys::postgres_migrations;
@@ -59,10 +60,13 @@ pub async fn run(config: ServiceConfig, options: Options, deps: Deps) -> Result<
         move || files::load(&layout)
     })
     .await
-    .map_err(|problems| {
+    .map_err(|broken| {
         StartError::new(
             "RC-CFG-001",
-            format!("the project's files have problems:\n{}", problems.join("\n")),
+            format!(
+                "the project's files have problems:\n{}",
+                broken.problems.join("\n")
+            ),
         )
         .hint("`rc catalog check` shows them all")
     })?;
@@ -90,6 +94,12 @@ pub async fn run(config: ServiceConfig, options: Options, deps: Deps) -> Result<
         readiness: deps.readiness.clone(),
         admin: Some(admin),
     };
+    let sender = Sender::new(
+        keys.outbox().clone(),
+        &layout,
+        &deps.metrics,
+        Arc::clone(&deps.clock),
+    );
     let (shared, wishes) = Shared::new(deps.clone(), layout, keys, gateway.clone(), loaded);
     // The doors open with the keys in place: a valid key is never refused because we have only just begun.
     if let Err(error) = shared.refresh_keys().await {
@@ -110,6 +120,7 @@ pub async fn run(config: ServiceConfig, options: Options, deps: Deps) -> Result<
         "gateway/admin",
         Admin::answer(Arc::clone(&shared), requests, KEYS_POLL),
     );
+    deps.tree.spawn("gateway/audit", sender.run(deps.tree.stopping()));
     deps.tree
         .spawn("gateway/files", Arc::clone(&shared).watch_files(seen, wishes));
     let (tree, stopping) = (deps.tree.clone(), deps.tree.stopping());
@@ -140,13 +151,13 @@ async fn open_keys(config: &ServiceConfig) -> Result<KeyStore, StartError> {
                 readers: 1,
                 ..SqliteOptions::default()
             };
-            let store = KeyStore::Sqlite(Sqlite::open(&folder.join("gateway.db"), options).map_err(failed)?);
+            let store = KeyStore::sqlite(Sqlite::open(&config.layout.gateway_db(), options).map_err(failed)?);
             store.migrate().await.map_err(failed)?;
             Ok(store)
         }
         StoreUrl::Postgres(url) => {
             let options = PostgresOptions::new("rc-gateway", POSTGRES_SCHEMA);
-            let store = KeyStore::Postgres(Postgres::connect(&url, &options).map_err(failed)?);
+            let store = KeyStore::postgres(Postgres::connect(&url, &options).map_err(failed)?);
             match store.pending_migrations().await {
                 Ok(0) => Ok(store),
                 Ok(_) => Err(StartError::new(

@@ -5,10 +5,12 @@
 //!
 //! Read first: [`service`] (what a service is given), [`document`] (what a document is).
 
+pub mod audit;
 pub mod docs;
 pub mod document;
 pub mod gateway;
 pub mod ingest;
+pub mod ledger;
 pub mod openapi;
 pub mod service;
 pub mod text;

@@ -27,7 +27,7 @@ pub(super) fn check(documents: &Documents<'_>, problems: &mut Vec<Diagnostic>) {
         problems.push(
             Diagnostic::warning("RC-CFG-018", source, services.key_span, "there is no service")
                 .label("nothing would run")
-                .hint("remove the key to get `gateway`, `ingest` and `docs-api`"),
+                .hint("remove the key to get `gateway`, `ingest`, `docs-api` and `prov-ledger`"),
         );
     }
     let services = services.value.entries();

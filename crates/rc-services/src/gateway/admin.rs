@@ -9,16 +9,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use rc_model::problem::PROBLEM_JSON;
-use rc_model::{KeyId, Problem, TenantId};
+use rc_model::{KeyId, Problem, TenantId, TraceContext};
 use rc_serve::metrics::OPENMETRICS;
 use rc_store::Error;
-use rc_traffic::hooks::{AdminFuture, AdminHandler};
+use rc_traffic::hooks::{AdminFuture, AdminHandler, CallerUid};
 use rc_traffic::key::ApiKey;
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
-use super::keys::{Added, KEYS_PER_TENANT_MAX, KeyRecord, LABEL_BYTES_MAX};
+use super::keys::{Asked, KEYS_PER_TENANT_MAX, KeyRecord, LABEL_BYTES_MAX, TooMany};
 use super::state::Shared;
+use crate::audit::outbox::FULL_CODE;
+use crate::audit::{Actor, Full, Reason};
 
 /// Admin requests that wait at one time; more are refused.
 const QUEUE_MAX: usize = 64;
@@ -91,9 +93,9 @@ async fn handle(shared: &Shared, request: Request<Bytes>) -> Response<Bytes> {
         (&Method::GET, "/-/config") => Ok(json(StatusCode::OK, &shared.config_report())),
         (&Method::POST, "/-/reload") => Ok(json(StatusCode::OK, &shared.reload().await)),
         (&Method::GET, "/-/keys") => list_keys(shared, request.uri().query()).await,
-        (&Method::POST, "/-/keys") => create_key(shared, request.body()).await,
+        (&Method::POST, "/-/keys") => create_key(shared, &request).await,
         (&Method::DELETE, _) if path.starts_with("/-/keys/") => {
-            revoke_key(shared, path.trim_start_matches("/-/keys/")).await
+            revoke_key(shared, path.trim_start_matches("/-/keys/"), &request).await
         }
         _ => Err(Problem::new(404, "RC-SRV-001", "no such path")),
     };
@@ -112,11 +114,65 @@ struct CreateKey {
     /// Revoke the tenant's other keys of this label.
     #[serde(default)]
     replace: bool,
+    /// For the audit log: why the key is made.
+    #[serde(default)]
+    cause: Cause,
+    /// For the audit log, in the caller's words.
+    #[serde(default)]
+    reason: Option<String>,
 }
 
-async fn create_key(shared: &Shared, body: &Bytes) -> Result<Response<Bytes>, Problem> {
-    let malformed = |detail: String| Problem::new(400, "RC-GW-061", "malformed admin request").detail(detail);
-    let wish: CreateKey = serde_json::from_slice(body).map_err(|error| malformed(error.to_string()))?;
+/// `DELETE /-/keys/{id}`; the body may be absent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RevokeKey {
+    /// For the audit log, in the caller's words.
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+/// What a change of keys comes from.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Cause {
+    /// Somebody asked for it.
+    #[default]
+    Asked,
+    /// `rc up` makes a key for a demo tenant.
+    Demo,
+}
+
+fn malformed(detail: String) -> Problem {
+    Problem::new(400, "RC-GW-061", "malformed admin request").detail(detail)
+}
+
+/// Who asks, and why. Only the owner of the process (and root) can open the socket; the kernel says who.
+fn asked(request: &Request<Bytes>, cause: Cause, reason: Option<String>) -> Result<Asked, Problem> {
+    if let Some(text) = &reason {
+        Reason::check(text).map_err(|what| malformed(format!("`reason`: {what}")))?;
+    }
+    let uid = request.extensions().get::<CallerUid>().map(|caller| caller.0);
+    let trace = request
+        .headers()
+        .get("traceparent")
+        .and_then(|value| TraceContext::parse(value.as_bytes()));
+    Ok(Asked {
+        actor: Actor::OsUser(uid.unwrap_or_else(|| rustix::process::getuid().as_raw())),
+        reason: Reason {
+            code: match cause {
+                Cause::Asked => "asked",
+                Cause::Demo => "demo",
+            },
+            text: reason,
+        },
+        trace_id: trace.map(TraceContext::trace_id),
+    })
+}
+
+async fn create_key(shared: &Shared, request: &Request<Bytes>) -> Result<Response<Bytes>, Problem> {
+    let wish: CreateKey =
+        serde_json::from_slice(request.body()).map_err(|error| malformed(error.to_string()))?;
+    let asked = asked(request, wish.cause, wish.reason)?;
     let label = wish.label.unwrap_or_default();
     if label.len() > LABEL_BYTES_MAX || label.chars().any(char::is_control) {
         return Err(malformed(format!(
@@ -149,18 +205,14 @@ async fn create_key(shared: &Shared, body: &Bytes) -> Result<Response<Bytes>, Pr
         revoked_at: None,
         hash: *key.hash().as_bytes(),
     };
-    match shared
-        .keys
-        .add(record.clone(), wish.replace)
-        .await
-        .map_err(store_problem)?
-    {
-        Added::Done => {}
-        Added::TooMany => {
+    let added = shared.keys.add(record.clone(), wish.replace, &asked).await;
+    added.map_err(|error| match error.downcast_ref::<TooMany>() {
+        Some(TooMany) => {
             let detail = format!("a tenant has at most {KEYS_PER_TENANT_MAX} valid keys; revoke one first");
-            return Err(Problem::new(409, "RC-GW-064", "too many keys").detail(detail));
+            Problem::new(409, "RC-GW-064", "too many keys").detail(detail)
         }
-    }
+        None => store_problem(error),
+    })?;
     // The key works from the moment its maker sees it, and those it replaces no longer.
     shared.change_keys(|records| {
         for other in records.iter_mut().filter(|_| wish.replace) {
@@ -183,14 +235,23 @@ async fn create_key(shared: &Shared, body: &Bytes) -> Result<Response<Bytes>, Pr
     Ok(json(StatusCode::CREATED, &shown))
 }
 
-async fn revoke_key(shared: &Shared, key_id: &str) -> Result<Response<Bytes>, Problem> {
+async fn revoke_key(
+    shared: &Shared,
+    key_id: &str,
+    request: &Request<Bytes>,
+) -> Result<Response<Bytes>, Problem> {
+    let wish = match request.body() {
+        body if body.is_empty() => RevokeKey::default(),
+        body => serde_json::from_slice(body).map_err(|error| malformed(error.to_string()))?,
+    };
+    let asked = asked(request, Cause::Asked, wish.reason)?;
     let unknown =
         || Problem::new(404, "RC-GW-065", "unknown key").detail(format!("there is no key `{key_id}`"));
     let id = KeyId::new(key_id).map_err(|_not_a_name| unknown())?;
     let now = shared.deps.clock.now();
     let record = shared
         .keys
-        .revoke(&id, now)
+        .revoke(&id, now, &asked)
         .await
         .map_err(store_problem)?
         .ok_or_else(unknown)?;
@@ -217,7 +278,15 @@ async fn list_keys(shared: &Shared, query: Option<&str>) -> Result<Response<Byte
     Ok(json(StatusCode::OK, &serde_json::json!({ "keys": records })))
 }
 
+/// Longest pause before somebody asks again whether the ledger is back.
+const FULL_RETRY: Duration = Duration::from_secs(30);
+
 fn store_problem(error: Error) -> Problem {
+    if let Some(full) = error.downcast_ref::<Full>() {
+        return Problem::new(503, FULL_CODE, "too many audit entries wait for the ledger")
+            .detail(full.to_string())
+            .retry_after(FULL_RETRY);
+    }
     let problem =
         Problem::new(503, error.code(), "the gateway's store did not answer").detail(error.to_string());
     problem.retry_after(error.retry_after().unwrap_or(Duration::from_secs(1)))

@@ -3,9 +3,9 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use rc_model::Layout;
 use rc_model::endpoints::Endpoints;
 use rc_model::workspace::{FILES, Model, Sources};
+use rc_model::{Digest, Layout};
 
 /// What the files look like from outside: enough to see that one changed.
 pub(super) type Fingerprint = Vec<Option<(u64, u64, i64, i64)>>;
@@ -34,16 +34,32 @@ pub(super) fn fingerprint(layout: &Layout) -> Fingerprint {
         .collect()
 }
 
+/// Files that cannot be put in force.
+#[derive(Debug)]
+pub(super) struct Broken {
+    /// Names the texts; `None` when the fault is in the endpoint table, which the supervisor writes.
+    pub(super) digest: Option<Digest>,
+    /// Each problem as a text for people.
+    pub(super) problems: Vec<String>,
+}
+
 /// Reads and checks everything.
 ///
 /// # Errors
-/// All problems as texts for people.
-pub(super) fn load(layout: &Layout) -> Result<Loaded, Vec<String>> {
-    let model = Model::read(&Sources::from_dir(layout.project())).map_err(|problems| {
+/// All problems.
+pub(super) fn load(layout: &Layout) -> Result<Loaded, Broken> {
+    let sources = Sources::from_dir(layout.project());
+    let model = Model::read(&sources).map_err(|problems| {
         let errors = problems.iter().filter(|problem| problem.is_error());
-        errors.map(ToString::to_string).collect::<Vec<_>>()
+        Broken {
+            digest: Some(sources.digest()),
+            problems: errors.map(ToString::to_string).collect(),
+        }
     })?;
-    let endpoints = load_endpoints(&layout.endpoints_file()).map_err(|problem| vec![problem])?;
+    let endpoints = load_endpoints(&layout.endpoints_file()).map_err(|problem| Broken {
+        digest: None,
+        problems: vec![problem],
+    })?;
     Ok(Loaded { model, endpoints })
 }
 

@@ -7,9 +7,12 @@ mod sqlite;
 
 use std::time::Duration;
 
-use rc_model::{KeyId, TenantId, Timestamp};
+use rc_model::catalog::Builtin;
+use rc_model::{Digest, KeyId, TenantId, Timestamp};
 use rc_store::{Error, Migrations, Postgres, Sqlite};
 use rc_traffic::key::{KeyEntry, KeySet, SecretHash};
+
+use crate::audit::{self, Act, Action, Actor, Draft, Outbox, Outcome, Reason, Resource};
 
 /// The gateway's schema on PostgreSQL.
 pub const POSTGRES_SCHEMA: &str = "gateway";
@@ -45,41 +48,128 @@ impl KeyRecord {
     pub fn is_valid(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|at| now < at)
     }
+
+    /// Digest of what may be known of the key: everything but the hash of its secret.
+    fn digest(&self) -> Digest {
+        let known = serde_json::to_vec(self).expect("a key record has only string keys");
+        Digest::of(&known)
+    }
 }
 
-/// The keys' store on either engine.
+/// Who asks for a change, and why: what the audit log will say.
 #[derive(Debug, Clone)]
-pub enum KeyStore {
+pub struct Asked {
+    pub actor: Actor,
+    pub reason: Reason,
+    pub trace_id: Option<u128>,
+}
+
+impl Asked {
+    /// The entry of a new key.
+    fn created(&self, record: &KeyRecord) -> Result<Draft, Error> {
+        let detail = serde_json::json!({ "label": record.label, "expires_at": record.expires_at });
+        self.entry(Action::KeyCreate, record, record.created_at, self.reason.clone())
+            .with(None, Some(record.digest()), Some(detail))
+            .draft()
+    }
+
+    /// The entry of a key that ended: revoked for the caller's reason, or because another takes its place.
+    fn revoked(&self, record: &KeyRecord, at: Timestamp, reason: Reason) -> Result<Draft, Error> {
+        let before = KeyRecord {
+            revoked_at: None,
+            ..record.clone()
+        };
+        let detail = serde_json::json!({ "label": record.label });
+        self.entry(Action::KeyRevoke, record, at, reason)
+            .with(Some(before.digest()), Some(record.digest()), Some(detail))
+            .draft()
+    }
+
+    fn entry(&self, action: Action, record: &KeyRecord, at: Timestamp, reason: Reason) -> Act {
+        Act {
+            at,
+            actor: self.actor,
+            action,
+            resource: Resource {
+                kind: "key",
+                id: record.key_id.to_string(),
+                tenant: Some(record.tenant.clone()),
+            },
+            reason,
+            outcome: Outcome::Done,
+            before: None,
+            after: None,
+            trace_id: self.trace_id,
+            detail: None,
+        }
+    }
+}
+
+/// The reason of a key whose place another one takes.
+const REPLACED: Reason = Reason::of("replaced");
+
+/// The keys' store on either engine, and the outbox that lies in it.
+#[derive(Debug, Clone)]
+pub struct KeyStore {
+    engine: Engine,
+    outbox: Outbox,
+}
+
+#[derive(Debug, Clone)]
+enum Engine {
     Sqlite(Sqlite),
     Postgres(Postgres),
 }
 
-/// What came of a wish to add a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Added {
-    Done,
-    /// The tenant already has [`KEYS_PER_TENANT_MAX`] valid keys.
-    TooMany,
-}
+/// The tenant already has [`KEYS_PER_TENANT_MAX`] valid keys: nothing was changed. It travels inside the
+/// store's error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a tenant has at most {KEYS_PER_TENANT_MAX} valid keys")]
+pub struct TooMany;
 
 impl KeyStore {
+    /// Keys in the gateway's SQLite file.
+    #[must_use]
+    pub fn sqlite(db: Sqlite) -> Self {
+        Self {
+            outbox: Outbox::sqlite(db.clone(), Builtin::Gateway.name()),
+            engine: Engine::Sqlite(db),
+        }
+    }
+
+    /// Keys in the gateway's schema on PostgreSQL.
+    #[must_use]
+    pub fn postgres(db: Postgres) -> Self {
+        Self {
+            outbox: Outbox::postgres(db.clone(), Builtin::Gateway.name()),
+            engine: Engine::Postgres(db),
+        }
+    }
+
+    /// What this store has to tell the ledger.
+    #[must_use]
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
     /// Brings the schema to what this binary needs.
     ///
     /// # Errors
     /// When the store cannot be reached, or its schema is not ours.
     pub async fn migrate(&self) -> Result<(), Error> {
-        match self {
-            Self::Sqlite(db) => db.migrate(&sqlite::MIGRATIONS).await.map(drop),
-            Self::Postgres(db) => db.migrate(&postgres::MIGRATIONS).await.map(drop),
+        match &self.engine {
+            Engine::Sqlite(db) => db.migrate(&sqlite::MIGRATIONS).await.map(drop)?,
+            Engine::Postgres(db) => db.migrate(&postgres::MIGRATIONS).await.map(drop)?,
         }
+        self.outbox.migrate().await.map(drop)
     }
 
     /// The number of the newest migration, which the store has when the service runs.
     #[must_use]
     pub fn newest_migration(&self) -> usize {
-        match self {
-            Self::Sqlite(_) => sqlite::MIGRATIONS.list().len(),
-            Self::Postgres(_) => postgres::MIGRATIONS.list().len(),
+        match &self.engine {
+            Engine::Sqlite(_) => sqlite::MIGRATIONS.list().len(),
+            Engine::Postgres(_) => postgres::MIGRATIONS.list().len(),
         }
     }
 
@@ -88,34 +178,44 @@ impl KeyStore {
     /// # Errors
     /// When the store cannot be reached, or its schema is not ours.
     pub async fn pending_migrations(&self) -> Result<usize, Error> {
-        let status = match self {
-            Self::Sqlite(db) => db.migration_status(&sqlite::MIGRATIONS).await?,
-            Self::Postgres(db) => db.migration_status(&postgres::MIGRATIONS).await?,
+        let status = match &self.engine {
+            Engine::Sqlite(db) => db.migration_status(&sqlite::MIGRATIONS).await?,
+            Engine::Postgres(db) => db.migration_status(&postgres::MIGRATIONS).await?,
         };
-        Ok(status.pending.len())
+        Ok(status.pending.len() + self.outbox.pending_migrations().await?)
     }
 
     /// Keeps a key. With `replace`, the tenant's other valid keys of the same label are revoked in the
-    /// same transaction.
+    /// same transaction, which also holds the audit entries.
     ///
     /// # Errors
-    /// What the store says.
-    pub async fn add(&self, record: KeyRecord, replace: bool) -> Result<Added, Error> {
-        match self {
-            Self::Sqlite(db) => sqlite::add(db, record, replace).await,
-            Self::Postgres(db) => postgres::add(db, &record, replace).await,
+    /// [`TooMany`] and [`audit::Full`] inside the store's error, and what the store says.
+    pub async fn add(&self, record: KeyRecord, replace: bool, asked: &Asked) -> Result<(), Error> {
+        match &self.engine {
+            Engine::Sqlite(db) => sqlite::add(db, record, replace, asked.clone()).await?,
+            Engine::Postgres(db) => postgres::add(db, &record, replace, asked).await?,
         }
+        self.outbox.added();
+        Ok(())
     }
 
-    /// Revokes a key; gives its record, or `None` when there is no such key. Revoking twice changes nothing.
+    /// Revokes a key; gives its record, or `None` when there is no such key. Revoking twice changes nothing,
+    /// and only the first time is an entry of the audit log.
     ///
     /// # Errors
-    /// What the store says.
-    pub async fn revoke(&self, key_id: &KeyId, now: Timestamp) -> Result<Option<KeyRecord>, Error> {
-        match self {
-            Self::Sqlite(db) => sqlite::revoke(db, key_id.clone(), now).await,
-            Self::Postgres(db) => postgres::revoke(db, key_id, now).await,
-        }
+    /// [`audit::Full`] inside the store's error, and what the store says.
+    pub async fn revoke(
+        &self,
+        key_id: &KeyId,
+        now: Timestamp,
+        asked: &Asked,
+    ) -> Result<Option<KeyRecord>, Error> {
+        let record = match &self.engine {
+            Engine::Sqlite(db) => sqlite::revoke(db, key_id.clone(), now, asked.clone()).await?,
+            Engine::Postgres(db) => postgres::revoke(db, key_id, now, asked).await?,
+        };
+        self.outbox.added();
+        Ok(record)
     }
 
     /// All keys, in the order of tenant and creation. Keys that ended long ago are left out.
@@ -127,17 +227,20 @@ impl KeyStore {
             now.unix_ms()
                 .saturating_sub(i64::try_from(KEEP_ENDED.as_millis()).unwrap_or(i64::MAX)),
         );
-        match self {
-            Self::Sqlite(db) => sqlite::list(db, ended_after).await,
-            Self::Postgres(db) => postgres::list(db, ended_after).await,
+        match &self.engine {
+            Engine::Sqlite(db) => sqlite::list(db, ended_after).await,
+            Engine::Postgres(db) => postgres::list(db, ended_after).await,
         }
     }
 }
 
 /// What `rc migrate` applies to PostgreSQL before a gateway starts: each schema with its tables.
 #[must_use]
-pub fn postgres_migrations() -> [(&'static str, Migrations); 1] {
-    [(POSTGRES_SCHEMA, postgres::MIGRATIONS)]
+pub fn postgres_migrations() -> [(&'static str, Migrations); 2] {
+    [
+        (POSTGRES_SCHEMA, postgres::MIGRATIONS),
+        (POSTGRES_SCHEMA, audit::outbox::postgres::MIGRATIONS),
+    ]
 }
 
 /// The keys that are valid at `now`, for the data path.

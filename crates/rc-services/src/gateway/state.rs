@@ -3,15 +3,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rc_model::catalog::Builtin;
 use rc_model::endpoints::Endpoints;
 use rc_model::workspace::Model;
-use rc_model::{Layout, TenantId, Timestamp};
+use rc_model::{Digest, Layout, TenantId, Timestamp};
 use rc_traffic::{Gateway, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 
-use super::files::{self, Fingerprint, Loaded};
+use super::files::{self, Broken, Fingerprint, Loaded};
 use super::keys::{KeyRecord, KeyStore, key_set};
 use super::policy::snapshot_spec;
+use crate::audit::{self, Act, Action, Actor, Outcome, Reason, Resource, Room};
 use crate::service::Deps;
 
 /// How often the project's files are looked at.
@@ -41,6 +43,16 @@ struct Current {
     version: u64,
     since: Timestamp,
     refused: Option<Refused>,
+    /// The texts whose refusal the audit log has.
+    recorded: Option<Digest>,
+}
+
+/// Whether the files need another look although they have not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    Yes,
+    /// The store did not take the audit entry, so nothing was applied.
+    Later,
 }
 
 /// A change that was not applied.
@@ -87,6 +99,7 @@ impl Shared {
             version: 1,
             since,
             refused: None,
+            recorded: None,
         };
         let shared = Self {
             deps,
@@ -170,7 +183,10 @@ impl Shared {
             if (found != seen && rests) || wish.is_some() {
                 changing = None;
                 seen = found;
-                self.apply_files().await;
+                if self.apply_files().await == Settled::Later {
+                    // Differs from every look, so that the files are read again.
+                    seen.clear();
+                }
             } else if found != seen {
                 changing = Some(found);
             }
@@ -181,48 +197,136 @@ impl Shared {
         }
     }
 
-    async fn apply_files(&self) {
+    async fn apply_files(&self) -> Settled {
         let layout = self.layout.clone();
         let outcome = files::off_thread(move || files::load(&layout)).await;
-        let problems = match outcome {
-            Ok(loaded) => match self.apply(loaded) {
-                Ok(()) => return,
-                Err(problem) => vec![problem],
+        let (broken, settled) = match outcome {
+            Ok(loaded) => match self.apply(loaded).await {
+                Ok(()) => return Settled::Yes,
+                Err(refusal) => refusal,
             },
-            Err(problems) => problems,
+            Err(broken) => (broken, Settled::Yes),
         };
-        for problem in &problems {
+        let Broken { digest, problems } = broken;
+        let at = self.deps.clock.now();
+        let news = {
+            let mut current = self.lock();
+            let known = current.refused.as_ref().map(|refused| &refused.problems);
+            let news = known != Some(&problems);
+            if news {
+                current.refused = Some(Refused {
+                    at,
+                    problems: problems.clone(),
+                });
+            }
+            news
+        };
+        for problem in problems.iter().filter(|_| news) {
             tracing::warn!(
                 problem,
                 "the changed configuration is refused; the one before it stays"
             );
         }
-        let at = self.deps.clock.now();
-        self.lock().refused = Some(Refused { at, problems });
+        match digest {
+            // What could not be recorded as applied is not refused for good.
+            Some(digest) if settled == Settled::Yes => self.record_refusal(digest, problems).await,
+            Some(_) | None => settled,
+        }
     }
 
-    /// Puts `loaded` in force, whole or not at all.
-    fn apply(&self, loaded: Loaded) -> Result<(), String> {
+    /// Puts `loaded` in force, whole or not at all. Not before the audit log's entry is safe.
+    async fn apply(&self, loaded: Loaded) -> Result<(), (Broken, Settled)> {
         let now = self.deps.clock.now();
-        let mut current = self.lock();
-        if current.model.digest == loaded.model.digest && current.endpoints == loaded.endpoints {
-            current.refused = None;
-            return Ok(());
-        }
-        let version = current.version + 1;
         let Loaded { model, endpoints } = loaded;
+        let digest = model.digest;
+        let broken = |problem: String, settled: Settled| {
+            let problems = vec![problem];
+            let digest = Some(digest);
+            (Broken { digest, problems }, settled)
+        };
+        let (before, version) = {
+            let mut current = self.lock();
+            if current.model.digest == digest && current.endpoints == endpoints {
+                (current.refused, current.recorded) = (None, None);
+                return Ok(());
+            }
+            (current.model.digest, current.version + 1)
+        };
         let spec = snapshot_spec(&self.layout, &model.catalog, &model.tenants, &endpoints, version);
-        let snapshot = Snapshot::build(spec).map_err(|error| error.to_string())?;
+        let snapshot = Snapshot::build(spec).map_err(|error| broken(error.to_string(), Settled::Yes))?;
+        // The endpoint table alone is no configuration: the supervisor wrote it, and said why.
+        if before != digest {
+            let act = self.act(now, Action::ConfigApply, "files-changed", Outcome::Done);
+            let detail = serde_json::json!({
+                "version": version,
+                "tenants": model.tenants.tenants.len(),
+                "services": model.catalog.services.len(),
+            });
+            self.record(act.with(Some(before), Some(digest), Some(detail)), Room::Act)
+                .await
+                .map_err(|error| {
+                    let problem = format!("the change cannot be recorded in the audit log: {error}");
+                    broken(problem, Settled::Later)
+                })?;
+        }
         self.gateway.install(snapshot);
-        self.deps.marks.data_version.set_configuration(model.digest);
-        tracing::info!(version, digest = %model.digest.short(), tenants = model.tenants.tenants.len(), "configuration applied");
-        *current = Current {
+        tracing::info!(version, digest = %digest.short(), tenants = model.tenants.tenants.len(), "configuration applied");
+        *self.lock() = Current {
             model: Arc::new(model),
             endpoints,
             version,
             since: now,
             refused: None,
+            recorded: None,
         };
         Ok(())
+    }
+
+    /// The audit log's entry of files that were refused, once for each text.
+    async fn record_refusal(&self, digest: Digest, problems: Vec<String>) -> Settled {
+        let before = {
+            let current = self.lock();
+            if current.recorded == Some(digest) {
+                return Settled::Yes;
+            }
+            current.model.digest
+        };
+        let detail = audit::refused(digest, problems);
+        let at = self.deps.clock.now();
+        let act = self.act(at, Action::ConfigRefuse, "files-invalid", Outcome::Refused);
+        match self
+            .record(act.with(Some(before), None, Some(detail)), Room::Fact)
+            .await
+        {
+            Ok(()) => {
+                self.lock().recorded = Some(digest);
+                Settled::Yes
+            }
+            Err(_later) => Settled::Later,
+        }
+    }
+
+    fn act(&self, at: Timestamp, action: Action, reason: &'static str, outcome: Outcome) -> Act {
+        let author = audit::author(self.layout.project());
+        Act {
+            at,
+            actor: author.map_or(Actor::Service(Builtin::Gateway.name()), Actor::OsUser),
+            action,
+            resource: Resource {
+                kind: "config",
+                id: Builtin::Gateway.name().to_owned(),
+                tenant: None,
+            },
+            reason: Reason::of(reason),
+            outcome,
+            before: None,
+            after: None,
+            trace_id: None,
+            detail: None,
+        }
+    }
+
+    async fn record(&self, act: Act, room: Room) -> Result<(), rc_store::Error> {
+        self.keys.outbox().record(vec![act.draft()?], room).await
     }
 }

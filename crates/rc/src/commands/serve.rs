@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use rc_model::SystemClock;
 use rc_model::catalog::Builtin;
+use rc_observe::Telemetry;
 use rc_serve::logging::{self, LogConfig, LogFormat};
 use rc_serve::{DataVersion, Marks, Metrics, Pseudonymizer, Readiness, Tree, tree};
-use rc_services::{Deps, ServiceConfig, StartError, docs, gateway, ingest};
+use rc_services::{Deps, ServiceConfig, StartError, docs, gateway, ingest, ledger};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::commands::Outcome;
 use crate::cx::Cx;
 use crate::fault::Fault;
+
+mod telemetry;
 
 /// Run one of the platform's own services in the foreground
 ///
@@ -22,7 +25,7 @@ use crate::fault::Fault;
 /// or SIGINT after it has finished its work.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The service: `gateway`, `ingest` or `docs-api`
+    /// The service: `gateway`, `ingest`, `docs-api` or `prov-ledger`
     #[arg(value_parser = builtin)]
     service: Builtin,
     /// The gateway's public address, instead of the one in `royalcrown.yaml`
@@ -34,7 +37,8 @@ pub(crate) struct Args {
 }
 
 fn builtin(name: &str) -> Result<Builtin, String> {
-    Builtin::from_name(name).ok_or_else(|| "known services are `gateway`, `ingest` and `docs-api`".to_owned())
+    Builtin::from_name(name)
+        .ok_or_else(|| "known services are `gateway`, `ingest`, `docs-api` and `prov-ledger`".to_owned())
 }
 
 /// Time that the parts of a process get after their sockets were closed, when the catalog says nothing.
@@ -81,12 +85,20 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         })?;
     }
     let tree = Tree::new();
+    let metrics = Metrics::new();
+    let telemetry = telemetry::start(
+        &model.project,
+        &cx.env.otel,
+        &args.service.id(),
+        &layout,
+        &metrics,
+    );
     let deps = Deps {
         tree: tree.clone(),
         clock: SystemClock::shared(),
-        metrics: Metrics::new(),
+        metrics,
         readiness: Readiness::new(),
-        telemetry: None,
+        telemetry: telemetry.as_ref().map(Telemetry::sink),
         marks: Marks { users, data_version },
     };
     let config = ServiceConfig {
@@ -112,6 +124,7 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         }
         Builtin::Ingest => ingest::run(config, deps).await,
         Builtin::DocsApi => docs::run(config, deps).await,
+        Builtin::ProvLedger => ledger::run(config, deps).await,
     };
     if let Err(error) = started {
         // What did start must end before the message, or its own last words come after it.
@@ -140,7 +153,16 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         () = gone => tracing::warn!("the supervisor is gone, stopping"),
         () = failed.cancelled() => {}
     }
-    match tree.drain(drain).await {
+    let by = tokio::time::Instant::now() + drain;
+    let drained = tree.drain(drain).await;
+    if let Some(telemetry) = telemetry {
+        // After everything that records spans; the supervisor's patience is what it was.
+        let left = by.saturating_duration_since(tokio::time::Instant::now());
+        telemetry
+            .finish(left.clamp(telemetry::FINISH_MIN, telemetry::FINISH_MAX))
+            .await;
+    }
+    match drained {
         Ok(()) if tree.has_failed() => {
             Err(Fault::world("RC-SRV-009", "a part of the service failed; the log says which").into())
         }

@@ -9,6 +9,7 @@ use crate::commands::Outcome;
 use crate::cx::Cx;
 use crate::fault::Fault;
 
+mod audit;
 pub(crate) mod client;
 mod control;
 mod detach;
@@ -37,7 +38,9 @@ use screen::{Event, Forward, Screen, Show as _};
 /// needed. An invalid one is refused and told; what was in force stays.
 ///
 /// Services get a clean environment: PATH, HOME, USER, LOGNAME, SHELL, LANG, LC_ALL, LC_CTYPE, TZ, TMPDIR,
-/// RUST_BACKTRACE, SSL_CERT_FILE and SSL_CERT_DIR as they are here, and what the catalog says.
+/// RUST_BACKTRACE, SSL_CERT_FILE and SSL_CERT_DIR as they are here, and what the catalog says. Our own also
+/// get RC_STORE_URL, and where spans go: OTEL_EXPORTER_OTLP_ENDPOINT, _TRACES_ENDPOINT, _HEADERS,
+/// _TRACES_HEADERS and _CERTIFICATE.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Run in the background; return when everything is ready, or say why it is not

@@ -4,7 +4,9 @@ use rc_model::{KeyId, TenantId, Timestamp};
 use rc_store::tokio_postgres::Row;
 use rc_store::{Error, ErrorKind, Migration, Migrations, Postgres};
 
-use super::{Added, KEYS_PER_TENANT_MAX, KeyRecord};
+use super::{Asked, KEYS_PER_TENANT_MAX, KeyRecord, REPLACED, TooMany};
+use crate::audit::{Room, outbox};
+use rc_model::catalog::Builtin;
 
 pub(super) const MIGRATIONS: Migrations = Migrations::new(
     "gateway",
@@ -25,37 +27,41 @@ pub(super) const MIGRATIONS: Migrations = Migrations::new(
     }],
 );
 
-pub(super) async fn add(db: &Postgres, record: &KeyRecord, replace: bool) -> Result<Added, Error> {
+pub(super) async fn add(db: &Postgres, key: &KeyRecord, replace: bool, asked: &Asked) -> Result<(), Error> {
     // Two creations for one tenant wait for each other, so that the count stays true.
     const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('gateway.api_keys.' || $1::text, 0))";
     // By api_keys_by_tenant.
     const REVOKE_SAME: &str = "UPDATE api_keys SET revoked_at = $3
-         WHERE tenant = $1 AND label = $2 AND revoked_at IS NULL";
+         WHERE tenant = $1 AND label = $2 AND revoked_at IS NULL
+         RETURNING key_id, tenant, label, hash, created_at, expires_at, revoked_at";
     const COUNT: &str = "SELECT count(*) FROM api_keys
          WHERE tenant = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
     const INSERT: &str = "INSERT INTO api_keys
              (key_id, tenant, label, hash, created_at, expires_at, revoked_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    let (tenant, now) = (record.tenant.as_str(), record.created_at.unix_ms());
+    let (tenant, now) = (key.tenant.as_str(), key.created_at.unix_ms());
     let mut client = db.client().await?;
     let tx = client.system().await?;
     tx.query_one(LOCK, &[&tenant]).await?;
+    let mut entries = Vec::new();
     if replace {
-        tx.execute(REVOKE_SAME, &[&tenant, &record.label, &now]).await?;
+        for row in tx.query(REVOKE_SAME, &[&tenant, &key.label, &now]).await? {
+            entries.push(asked.revoked(&record(&row)?, key.created_at, REPLACED)?);
+        }
     }
     let valid: i64 = tx.query_one(COUNT, &[&tenant, &now]).await?.try_get(0)?;
     if usize::try_from(valid).unwrap_or(usize::MAX) >= KEYS_PER_TENANT_MAX {
-        return Ok(Added::TooMany);
+        return Err(Error::abort(TooMany));
     }
     let ended = |at: Option<Timestamp>| at.map(Timestamp::unix_ms);
-    let (expires, revoked) = (ended(record.expires_at), ended(record.revoked_at));
-    let hash = &record.hash[..];
+    let (expires, revoked) = (ended(key.expires_at), ended(key.revoked_at));
+    let hash = &key.hash[..];
     tx.execute(
         INSERT,
         &[
-            &record.key_id.as_str(),
+            &key.key_id.as_str(),
             &tenant,
-            &record.label,
+            &key.label,
             &hash,
             &now,
             &expires,
@@ -63,23 +69,34 @@ pub(super) async fn add(db: &Postgres, record: &KeyRecord, replace: bool) -> Res
         ],
     )
     .await?;
-    tx.commit().await?;
-    Ok(Added::Done)
+    entries.push(asked.created(key)?);
+    // Last: the source's row is locked from here to the commit.
+    outbox::postgres::append(&tx, Builtin::Gateway.name(), &entries, Room::Act).await?;
+    tx.commit().await
 }
 
 pub(super) async fn revoke(
     db: &Postgres,
     key_id: &KeyId,
     now: Timestamp,
+    asked: &Asked,
 ) -> Result<Option<KeyRecord>, Error> {
-    const REVOKE: &str = "UPDATE api_keys SET revoked_at = coalesce(revoked_at, $2) WHERE key_id = $1
+    const REVOKE: &str = "UPDATE api_keys SET revoked_at = $2 WHERE key_id = $1 AND revoked_at IS NULL
          RETURNING key_id, tenant, label, hash, created_at, expires_at, revoked_at";
+    const FIND: &str = "SELECT key_id, tenant, label, hash, created_at, expires_at, revoked_at
+         FROM api_keys WHERE key_id = $1";
     let mut client = db.client().await?;
     let tx = client.system().await?;
     let row = tx.query_opt(REVOKE, &[&key_id.as_str(), &now.unix_ms()]).await?;
-    let record = row.as_ref().map(record).transpose()?;
+    let Some(row) = row else {
+        let found = tx.query_opt(FIND, &[&key_id.as_str()]).await?;
+        return found.as_ref().map(record).transpose();
+    };
+    let record = record(&row)?;
+    let entry = asked.revoked(&record, now, asked.reason.clone())?;
+    outbox::postgres::append(&tx, Builtin::Gateway.name(), &[entry], Room::Act).await?;
     tx.commit().await?;
-    Ok(record)
+    Ok(Some(record))
 }
 
 pub(super) async fn list(db: &Postgres, ended_after: Timestamp) -> Result<Vec<KeyRecord>, Error> {

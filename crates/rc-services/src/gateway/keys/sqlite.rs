@@ -1,10 +1,12 @@
 //! Keys in the gateway's SQLite file.
 
 use rc_model::{KeyId, TenantId, Timestamp};
-use rc_store::rusqlite::{Connection, OptionalExtension as _, Row, params};
-use rc_store::{Error, ErrorKind, Migration, Migrations, Sqlite};
+use rc_store::rusqlite::{OptionalExtension as _, Row, params};
+use rc_store::{Conn, Error, ErrorKind, Migration, Migrations, Sqlite};
 
-use super::{Added, KEYS_PER_TENANT_MAX, KeyRecord};
+use super::{Asked, KEYS_PER_TENANT_MAX, KeyRecord, REPLACED, TooMany};
+use crate::audit::{Room, outbox};
+use rc_model::catalog::Builtin;
 
 pub(super) const MIGRATIONS: Migrations = Migrations::new(
     "gateway",
@@ -27,52 +29,69 @@ pub(super) const MIGRATIONS: Migrations = Migrations::new(
 
 const COLUMNS: &str = "key_id, tenant, label, hash, created_at, expires_at, revoked_at";
 
-pub(super) async fn add(db: &Sqlite, record: KeyRecord, replace: bool) -> Result<Added, Error> {
+pub(super) async fn add(db: &Sqlite, key: KeyRecord, replace: bool, asked: Asked) -> Result<(), Error> {
     // By api_keys_by_tenant.
     const REVOKE_SAME: &str = "UPDATE api_keys SET revoked_at = ?3
-         WHERE tenant = ?1 AND label = ?2 AND revoked_at IS NULL";
+         WHERE tenant = ?1 AND label = ?2 AND revoked_at IS NULL
+         RETURNING key_id, tenant, label, hash, created_at, expires_at, revoked_at";
     const COUNT: &str = "SELECT count(*) FROM api_keys
          WHERE tenant = ?1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?2)";
     const INSERT: &str = "INSERT INTO api_keys
              (key_id, tenant, label, hash, created_at, expires_at, revoked_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     db.write("gateway.keys.add", move |conn| {
-        let (tenant, now) = (record.tenant.as_str(), record.created_at.unix_ms());
+        let (tenant, now) = (key.tenant.as_str(), key.created_at.unix_ms());
+        let mut entries = Vec::new();
         if replace {
-            conn.prepare_cached(REVOKE_SAME)?
-                .execute(params![tenant, record.label, now])?;
+            let mut revoke = conn.prepare_cached(REVOKE_SAME)?;
+            let rows = revoke.query_map(params![tenant, key.label, now], |row| Ok(record(row)))?;
+            for ended in rows {
+                entries.push(asked.revoked(&ended??, key.created_at, REPLACED)?);
+            }
         }
         let valid: i64 = conn
             .prepare_cached(COUNT)?
             .query_row(params![tenant, now], |row| row.get(0))?;
         if usize::try_from(valid).unwrap_or(usize::MAX) >= KEYS_PER_TENANT_MAX {
-            return Ok(Added::TooMany);
+            return Err(Error::abort(TooMany));
         }
         conn.prepare_cached(INSERT)?.execute(params![
-            record.key_id.as_str(),
+            key.key_id.as_str(),
             tenant,
-            record.label,
-            record.hash,
+            key.label,
+            key.hash,
             now,
-            record.expires_at.map(Timestamp::unix_ms),
-            record.revoked_at.map(Timestamp::unix_ms),
+            key.expires_at.map(Timestamp::unix_ms),
+            key.revoked_at.map(Timestamp::unix_ms),
         ])?;
-        Ok(Added::Done)
+        entries.push(asked.created(&key)?);
+        outbox::sqlite::append(conn, Builtin::Gateway.name(), &entries, Room::Act)
     })
     .await
 }
 
-pub(super) async fn revoke(db: &Sqlite, key_id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>, Error> {
+pub(super) async fn revoke(
+    db: &Sqlite,
+    key_id: KeyId,
+    now: Timestamp,
+    asked: Asked,
+) -> Result<Option<KeyRecord>, Error> {
     const REVOKE: &str = "UPDATE api_keys SET revoked_at = ?2 WHERE key_id = ?1 AND revoked_at IS NULL";
     db.write("gateway.keys.revoke", move |conn| {
-        conn.prepare_cached(REVOKE)?
+        let revoked = conn
+            .prepare_cached(REVOKE)?
             .execute(params![key_id.as_str(), now.unix_ms()])?;
-        find(conn, &key_id)
+        let record = find(conn, &key_id)?;
+        if let Some(record) = record.as_ref().filter(|_| revoked > 0) {
+            let entry = asked.revoked(record, now, asked.reason.clone())?;
+            outbox::sqlite::append(conn, Builtin::Gateway.name(), &[entry], Room::Act)?;
+        }
+        Ok(record)
     })
     .await
 }
 
-fn find(conn: &Connection, key_id: &KeyId) -> Result<Option<KeyRecord>, Error> {
+fn find(conn: &Conn, key_id: &KeyId) -> Result<Option<KeyRecord>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM api_keys WHERE key_id = ?1");
     let row = conn
         .prepare_cached(&sql)?

@@ -18,11 +18,19 @@ fn record(tenant: &str, label: &str) -> (ApiKey, KeyRecord) {
     (key, record)
 }
 
+fn asked() -> Asked {
+    Asked {
+        actor: Actor::OsUser(1000),
+        reason: Reason::of("asked"),
+        trace_id: None,
+    }
+}
+
 /// The contract of the keys' store, the same on both engines.
 async fn contract(store: KeyStore) {
     store.migrate().await.unwrap();
     let (key, first) = record("acme", "ci");
-    assert_eq!(store.add(first.clone(), false).await.unwrap(), Added::Done);
+    store.add(first.clone(), false, &asked()).await.unwrap();
     assert_eq!(store.list(NOW).await.unwrap(), std::slice::from_ref(&first));
 
     let records = store.list(NOW).await.unwrap();
@@ -35,7 +43,7 @@ async fn contract(store: KeyStore) {
     let (_, other_tenant) = record("globex", "ci");
     let (_, second) = record("acme", "ci");
     for (record, replace) in [(&other_label, false), (&other_tenant, false), (&second, true)] {
-        assert_eq!(store.add(record.clone(), replace).await.unwrap(), Added::Done);
+        store.add(record.clone(), replace, &asked()).await.unwrap();
     }
     let valid: Vec<KeyId> = store
         .list(NOW)
@@ -51,23 +59,30 @@ async fn contract(store: KeyStore) {
     }
 
     // Revoking is final, and the second time keeps the first time's moment.
-    let revoked = store.revoke(&second.key_id, NOW).await.unwrap().unwrap();
+    let revoked = store
+        .revoke(&second.key_id, NOW, &asked())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(revoked.revoked_at, Some(NOW));
     let again = store
-        .revoke(&second.key_id, NOW.plus(Duration::from_secs(60)))
+        .revoke(&second.key_id, NOW.plus(Duration::from_secs(60)), &asked())
         .await
         .unwrap()
         .unwrap();
     assert_eq!(again.revoked_at, Some(NOW));
     assert_eq!(
-        store.revoke(&KeyId::new("nobody").unwrap(), NOW).await.unwrap(),
+        store
+            .revoke(&KeyId::new("nobody").unwrap(), NOW, &asked())
+            .await
+            .unwrap(),
         None
     );
 
     // An expired key is listed and does not open the door.
     let (_, mut expiring) = record("acme", "short");
     expiring.expires_at = Some(NOW.plus(Duration::from_secs(60)));
-    store.add(expiring.clone(), false).await.unwrap();
+    store.add(expiring.clone(), false, &asked()).await.unwrap();
     let records = store.list(NOW).await.unwrap();
     assert!(key_set(&records, NOW).find(expiring.key_id.as_str()).is_some());
     let later = NOW.plus(Duration::from_secs(60));
@@ -92,9 +107,9 @@ async fn keys_are_kept_on_sqlite() {
     let path = dir.path().join("gateway.db");
     let (key, kept) = record("acme", "survivor");
     let db = Sqlite::open(&path, SqliteOptions::default()).unwrap();
-    contract(KeyStore::Sqlite(db.clone())).await;
-    KeyStore::Sqlite(db.clone())
-        .add(kept.clone(), false)
+    contract(KeyStore::sqlite(db.clone())).await;
+    KeyStore::sqlite(db.clone())
+        .add(kept.clone(), false, &asked())
         .await
         .unwrap();
     db.close().await;
@@ -112,5 +127,5 @@ async fn keys_are_kept_on_postgresql() {
     let database = rc_test::Postgres::start().fresh_database();
     let db =
         rc_store::Postgres::connect(&database.url, &PostgresOptions::new("rc-gateway", "gateway")).unwrap();
-    contract(KeyStore::Postgres(db)).await;
+    contract(KeyStore::postgres(db)).await;
 }

@@ -65,7 +65,8 @@ pub(crate) fn held(layout: &Layout) -> Result<Option<Owner>, Fault> {
 
 /// Asks the supervisor to end.
 pub(crate) async fn ask_down(layout: &Layout, now: bool) -> Result<(), CallError> {
-    let body = serde_json::to_vec(&DownRequest { now }).unwrap_or_default();
+    let uid = Some(rustix::process::getuid().as_raw());
+    let body = serde_json::to_vec(&DownRequest { now, uid }).unwrap_or_default();
     let mut request = http::Request::new(Bytes::from(body));
     *request.method_mut() = http::Method::POST;
     *request.uri_mut() = http::Uri::from_static("/v1/down");

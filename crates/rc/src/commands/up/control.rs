@@ -9,8 +9,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use rc_model::{Clock, ServiceId, TierId, Timestamp};
 use rc_runtime::{Handle, ServiceStatus, State, procfs};
+use rc_services::audit::Actor;
 use tokio_util::sync::CancellationToken;
 
+use super::audit::own_user;
 use super::wire::{ConfigStatus, DownRequest, PlatformState, PlatformStatus, ServiceLine};
 
 /// Shared by the socket and the task that runs the platform.
@@ -34,6 +36,8 @@ pub(super) struct Facts {
     pub(super) config: ConfigStatus,
     /// Whether all services were ready at some time.
     pub(super) was_ready: bool,
+    /// Who asked the platform to end, and how, once somebody did.
+    pub(super) ending: Option<(Actor, &'static str)>,
 }
 
 impl Control {
@@ -53,9 +57,14 @@ impl Control {
         change(&mut self.facts.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// The facts at this moment.
+    pub(super) fn facts(&self) -> Facts {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Everything at this moment.
     pub(super) fn status(&self) -> PlatformStatus {
-        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let facts = self.facts();
         let board = self.handle.board();
         let now = self.clock.now();
         let line = |(id, status): (&ServiceId, &ServiceStatus)| ServiceLine {
@@ -114,6 +123,9 @@ async fn down(
     Json(request): Json<DownRequest>,
 ) -> Json<serde_json::Value> {
     tracing::info!(now = request.now, "asked to end over the control socket");
+    // Only the owner, who runs this process too, and root can open the socket.
+    let caller = request.uid.map_or_else(own_user, Actor::OsUser);
+    control.set(|facts| facts.ending = facts.ending.or(Some((caller, "asked"))));
     control.stop.cancel();
     if request.now {
         control.handle.stop_now();

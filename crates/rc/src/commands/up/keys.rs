@@ -45,7 +45,7 @@ pub(super) async fn create(layout: &Layout, tenants: &TenantsFile) -> Result<Vec
 }
 
 async fn create_one(layout: &Layout, tenant: &TenantId) -> Result<Created, String> {
-    let body = serde_json::json!({ "tenant": tenant, "label": LABEL, "replace": true });
+    let body = serde_json::json!({ "tenant": tenant, "label": LABEL, "replace": true, "cause": "demo" });
     let request = http::Request::post("/-/keys")
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(Bytes::from(body.to_string()))

@@ -14,6 +14,7 @@ use rc_model::workspace::Model;
 use rc_model::{Digest, Layout, ServiceId, TierId};
 use rc_runtime::{Kind, Probe, ServiceSpec, procfs};
 
+use crate::cx::OtelEnv;
 use crate::fault::Fault;
 
 /// One of ours is ready within this, or something is wrong with it.
@@ -61,6 +62,8 @@ pub(super) struct Ground {
     pub(super) program: PathBuf,
     /// `RC_STORE_URL`, handed to our own services only: it may hold a password.
     pub(super) store_url: Option<String>,
+    /// Where spans go, handed to our own services only: it may hold a receiver's key.
+    pub(super) otel: OtelEnv,
 }
 
 impl Ground {
@@ -97,6 +100,10 @@ impl Ground {
                         &["--listen".into(), address.to_string().into()],
                         url,
                     )
+                }
+                Some(Builtin::ProvLedger) => {
+                    let address = Endpoint::Unix(self.layout.socket(id)).to_string();
+                    self.ours(id, service, model, &[], address)
                 }
                 Some(Builtin::Ingest | Builtin::DocsApi) => {
                     let endpoint = Endpoint::Unix(self.layout.socket(id));
@@ -166,6 +173,8 @@ impl Ground {
         if let Some(url) = &self.store_url {
             env.insert("RC_STORE_URL".to_owned(), url.clone());
         }
+        let otel = self.otel.vars();
+        env.extend(otel.map(|(name, value)| (name.to_owned(), value.to_owned())));
         // What a service reads once at its start: a change restarts it, because it changes the spec.
         env.insert("RC_SETTINGS".to_owned(), settings(id, model).to_string());
         ServiceSpec {
@@ -240,17 +249,26 @@ impl Ground {
 
 const NO_PORT_HINT: &str = "does the loopback interface work? `ip addr show lo` says";
 
-/// The gateway is stopped before whatever it sends to, and the reader of events before their writer.
+/// The gateway is stopped before whatever it sends to, the reader of events before their writer, and the
+/// ledger after everything else, so that the last entries get in.
 fn outlive(specs: &mut [ServiceSpec]) {
     let ids: Vec<ServiceId> = specs.iter().map(|spec| spec.id.clone()).collect();
-    for spec in specs.iter_mut().filter(|spec| spec.kind == Kind::Ours) {
-        match Builtin::from_name(spec.id.as_str()) {
-            Some(Builtin::Gateway) => {
-                spec.outlived_by = ids.iter().filter(|id| **id != spec.id).cloned().collect()
-            }
-            Some(Builtin::DocsApi) => spec.outlived_by = vec![Builtin::Ingest.id()],
-            Some(Builtin::Ingest) | None => {}
-        }
+    let ledger = Builtin::ProvLedger.id();
+    let ledger = specs
+        .iter()
+        .any(|spec| spec.kind == Kind::Ours && spec.id == ledger)
+        .then_some(ledger);
+    for spec in specs.iter_mut() {
+        let own = Builtin::from_name(spec.id.as_str()).filter(|_| spec.kind == Kind::Ours);
+        spec.outlived_by = match own {
+            Some(Builtin::Gateway) => ids.iter().filter(|id| **id != spec.id).cloned().collect(),
+            Some(Builtin::ProvLedger) => Vec::new(),
+            Some(Builtin::DocsApi) => [Some(Builtin::Ingest.id()), ledger.clone()]
+                .into_iter()
+                .flatten()
+                .collect(),
+            Some(Builtin::Ingest) | None => ledger.iter().cloned().collect(),
+        };
     }
 }
 
@@ -261,6 +279,7 @@ fn settings(id: &ServiceId, model: &Model) -> Digest {
     let once = serde_json::json!({
         "store": project.store,
         "logs": project.logs,
+        "telemetry": project.telemetry,
         "region": project.region,
         "tls": gateway.and_then(|gateway| gateway.tls.as_ref()),
         "workers": gateway.and_then(|gateway| gateway.workers),

@@ -19,6 +19,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::audit::target::Watched;
+use super::audit::{Audit, End as Ending, own_user};
 use super::control::{Control, Facts};
 use super::keys;
 use super::plan::{Ground, Plan, Ports, prepare_state, unusable, write_endpoints};
@@ -119,6 +121,7 @@ pub(super) async fn run(
         layout: layout.clone(),
         program: program.clone(),
         store_url: cx.env.store_url.clone(),
+        otel: cx.env.otel.clone(),
     };
     let mut ports = Ports::default();
     let plan = ground.plan(&model, &mut ports)?;
@@ -132,21 +135,25 @@ pub(super) async fn run(
         });
     }
 
+    let metrics = Metrics::new();
+    let audit = Audit::open(&layout, &metrics).await?;
     let target = ProcessTarget::new(options(cx, scope, program), SystemClock::shared());
-    let (supervisor, handle) = Supervisor::new(Arc::new(target), SystemClock::shared(), Policy::default());
+    let target = Arc::new(Watched::new(target, audit.facts()));
+    let (supervisor, handle) = Supervisor::new(target, SystemClock::shared(), Policy::default());
     let control = control(&layout, &model, &plan, &call, handle.clone());
     let tree = Tree::new();
     let edge = Edge {
         service: "rc-up",
         router: control.clone().router(),
         readiness: Readiness::new(),
-        metrics: Metrics::new(),
+        metrics,
         access: AccessLog::Off,
         sink: None,
         marks: rc_serve::Marks::default(),
     };
     edge::serve_uds(&layout.control_socket(), edge, &tree)
         .map_err(|error| unusable(&layout.state(), error))?;
+    audit.started(&model, call.detached).await?;
 
     let (ended, mut end) = oneshot::channel();
     let stop = control.stop.clone();
@@ -163,8 +170,10 @@ pub(super) async fn run(
         control,
         handle,
         call,
+        audit,
     };
     let result = platform.supervise(&mut signals, &mut end, show).await;
+    platform.recorded(&result, show).await;
     // Whatever held on to the socket is told to go; the file goes last.
     let _ = tree.drain(CONTROL_DRAIN_MAX).await;
     for path in [layout.control_socket(), layout.endpoints_file()] {
@@ -213,6 +222,7 @@ fn control(layout: &Layout, model: &Model, plan: &Plan, call: &Call, handle: Han
             tiers: plan.tiers.clone(),
             config: applied(model),
             was_ready: false,
+            ending: None,
         })),
     }
 }
@@ -241,6 +251,7 @@ struct Platform<'a> {
     control: Control,
     handle: Handle,
     call: Call,
+    audit: Audit,
 }
 
 type End = oneshot::Receiver<Result<Summary, rc_runtime::SpecError>>;
@@ -289,6 +300,7 @@ impl Platform<'_> {
                         self.handle.stop_now();
                     } else {
                         show.show(&Event::Note { text: "stopping; once more to stop without waiting".to_owned() });
+                        self.control.set(|facts| facts.ending = Some((own_user(), "signal")));
                         stop.cancel();
                     }
                 }
@@ -349,6 +361,8 @@ impl Platform<'_> {
                 problems,
                 detail,
             }) => {
+                let told = detail.lines().map(str::to_owned).collect();
+                self.audit.refused(self.model.digest, sources.digest(), told);
                 tracing::warn!(problems, "the changed files are refused: {detail}");
                 show.show(&Event::Warning {
                     text: format!("the changed files are refused, what was in force stays:\n{detail}"),
@@ -378,6 +392,8 @@ impl Platform<'_> {
             .ground
             .plan(&model, &mut self.ports)
             .map_err(|fault| Refusal::new(fault.to_string()))?;
+        let recorded = self.audit.applying(self.model.digest, &model).await;
+        recorded.map_err(Refusal::new)?;
         // New services are in the table before the gateway looks for them.
         write_endpoints(self.layout, &plan.endpoints).map_err(|fault| Refusal::new(fault.to_string()))?;
         let changes = self
@@ -406,6 +422,29 @@ impl Platform<'_> {
         } else {
             parts.join("; ")
         }))
+    }
+
+    /// The last entry of the audit log.
+    async fn recorded(self, result: &Result<Outcome, Fault>, show: &mut dyn Show) {
+        let ending = self.control.facts().ending;
+        let (actor, reason) = ending.unwrap_or((own_user(), "failed"));
+        let board = self.handle.board();
+        let restarts: u32 = board.services.values().map(|status| status.restarts).sum();
+        let ran = SystemClock.now().since(self.control.since).as_secs();
+        let problem = result.as_ref().err().map(ToString::to_string);
+        let end = Ending {
+            actor,
+            reason,
+            outcome: if problem.is_none() {
+                rc_services::audit::Outcome::Done
+            } else {
+                rc_services::audit::Outcome::Failed
+            },
+            detail: serde_json::json!({ "ran_s": ran, "restarts": restarts, "problem": problem }),
+        };
+        if let Some(text) = self.audit.ended(&self.model, end).await {
+            show.show(&Event::Warning { text });
+        }
     }
 
     fn ended(

@@ -129,4 +129,7 @@ pub(crate) struct DownRequest {
     /// Do not let services finish their work.
     #[serde(default)]
     pub(crate) now: bool,
+    /// The user who asks.
+    #[serde(default)]
+    pub(crate) uid: Option<u32>,
 }

@@ -6,6 +6,7 @@ fn ground(dir: &Path) -> Ground {
         layout: Layout::new(dir),
         program: "/bin/rc".into(),
         store_url: Some("postgres://u:secret@h/d".to_owned()),
+        otel: OtelEnv::default(),
     }
 }
 

@@ -1,0 +1,41 @@
+//! Who changed the project's files, as far as the system tells.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rc_model::Digest;
+use rc_model::workspace::FILES;
+use serde_json::{Value, json};
+
+/// Problems of refused files that an entry keeps; their number it always has.
+const PROBLEMS_MAX: usize = 20;
+/// Longest text of one of them.
+const PROBLEM_BYTES_MAX: usize = 500;
+
+/// The owner of the file that was changed last, or of the folder where there is none. The system does not say
+/// who wrote: whoever may write the file as its owner is taken for the author.
+#[must_use]
+pub fn author(project: &Path) -> Option<u32> {
+    let changed = FILES.iter().filter_map(|name| {
+        let found = fs_err::metadata(project.join(name)).ok()?;
+        Some((found.mtime(), found.mtime_nsec(), found.uid()))
+    });
+    match changed.max() {
+        Some((_, _, uid)) => Some(uid),
+        None => fs_err::metadata(project).ok().map(|found| found.uid()),
+    }
+}
+
+/// The detail of an entry about files that were refused.
+#[must_use]
+pub fn refused(digest: Digest, mut problems: Vec<String>) -> Value {
+    let count = problems.len();
+    problems.truncate(PROBLEMS_MAX);
+    for problem in &mut problems {
+        if problem.len() > PROBLEM_BYTES_MAX {
+            problem.truncate(problem.floor_char_boundary(PROBLEM_BYTES_MAX));
+            problem.push('…');
+        }
+    }
+    json!({ "refused": digest.to_string(), "count": count, "problems": problems })
+}
