@@ -364,3 +364,61 @@ async fn without_a_wake_up_the_bus_is_polled_and_never_hot() {
     running.until(|status| status.position == 1).await;
     running.end().await;
 }
+
+/// Takes its time for each batch.
+struct Slow(Arc<Effects>);
+
+impl Projection for Slow {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn position(&self) -> BoxFuture<'_, Result<Seq, Error>> {
+        self.0.position()
+    }
+
+    fn apply(&self, from: Seq, events: Arc<Vec<Event>>, upto: Seq) -> BoxFuture<'_, Result<Applied, Error>> {
+        Box::pin(async move {
+            let applied = self.0.apply(from, events, upto).await;
+            tokio::time::sleep(PROGRESS_PAUSE).await;
+            applied
+        })
+    }
+}
+
+/// Knows of a tail far away, and notes where it is told that the consumer is.
+struct FarWake(Mutex<Vec<Seq>>);
+
+impl Wake for FarWake {
+    fn wait(&self, after: Seq, _: Duration) -> BoxFuture<'_, Result<Seq, Error>> {
+        self.0.lock().unwrap().push(after);
+        Box::pin(async { Ok(1_000_000) })
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_that_is_never_idle_says_how_far_behind_it_is() {
+    let (world, effects) = (World::sqlite().await, Effects::sqlite().await);
+    let mut last = 0;
+    while last <= i64::try_from(APPLY_ROWS_MAX).unwrap() {
+        let events = (last + 1..=last + 1_000).map(|key| event("acme", &format!("d{key}"), 1));
+        publish(&world, last, events.collect()).await;
+        last += 1_000;
+    }
+    let wake = Arc::new(FarWake(Mutex::default()));
+    let consumer = Consumer::new(
+        Arc::clone(&world.bus),
+        Arc::clone(&wake) as Arc<dyn Wake>,
+        Arc::new(Slow(effects)),
+    );
+    let mut status = consumer.status();
+    let stop = CancellationToken::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(consumer.run(stop.clone()));
+    let behind = |status: &ConsumerStatus| status.position < last && status.tail == 1_000_000;
+    let waited = tokio::time::timeout(Duration::from_secs(20), status.wait_for(behind)).await;
+    let position = waited.expect("in time").expect("the consumer runs").position;
+    assert!(wake.0.lock().unwrap().contains(&position), "{position}");
+    stop.cancel();
+    while tasks.join_next().await.is_some() {}
+}
