@@ -54,8 +54,12 @@ impl Room {
 }
 
 /// What waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Waiting {
+    /// Whose entries: `<service>/<32 hex digits>`.
+    pub source: String,
+    /// The number of the newest entry, whether it waits or not; 0 before the first one.
+    pub newest: u64,
     pub rows: u64,
     /// When the oldest of them happened.
     pub oldest: Option<Timestamp>,
@@ -204,8 +208,8 @@ impl Outbox {
     /// What the store says.
     pub async fn waiting(&self) -> Result<Waiting, Error> {
         match &self.store {
-            Store::Sqlite(db) => sqlite::waiting(db).await,
-            Store::Postgres(db) => postgres::waiting(db).await,
+            Store::Sqlite(db) => sqlite::waiting(db, self.service).await,
+            Store::Postgres(db) => postgres::waiting(db, self.service).await,
         }
     }
 
@@ -278,4 +282,4 @@ impl Filling {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -13,7 +13,7 @@ use rc_model::{Clock, Layout};
 
 use super::db::{Db, Known, Place, commitments};
 use super::refusal::Refusal;
-use crate::audit::wire::{Delivery, Receipt};
+use crate::audit::wire::{BATCH, Delivery, Receipt};
 use crate::audit::{SALT_BYTES, Text};
 use crate::service::StartError;
 
@@ -149,8 +149,11 @@ impl Book {
         fresh: &mut Vec<Fresh>,
         texts: &mut Vec<Text>,
     ) -> Result<u64, Refusal> {
-        if delivery.entries.is_empty() {
-            return Err(Refusal::malformed("a delivery holds at least one entry"));
+        if delivery.entries.is_empty() || delivery.entries.len() > BATCH.rows {
+            return Err(Refusal::malformed(format!(
+                "a delivery holds 1 to {} entries",
+                BATCH.rows
+            )));
         }
         for (at, delivered) in delivery.entries.iter().enumerate() {
             let seq = delivery.first.saturating_add(at as u64);

@@ -102,7 +102,8 @@ fn is_of_the_log(file: &str) -> bool {
     let letters = file
         .bytes()
         .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'/' | b'.'));
-    plain && letters && (file == "checkpoint" || file.starts_with("tile/"))
+    let whole = !file.split('/').any(str::is_empty);
+    plain && letters && whole && (file == "checkpoint" || file.starts_with("tile/"))
 }
 
 fn text(body: String) -> Response {

@@ -14,12 +14,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::book::Book;
 use super::refusal::Refusal;
-use crate::audit::wire::{Delivery, Receipt};
+use crate::audit::wire::{BATCH, BODY_BYTES_MAX, Delivery, Receipt};
 
 /// Deliveries that wait. There is one a source at a time, and few sources.
 const QUEUE_MAX: usize = 64;
-/// Deliveries that share one group: at 256 entries each no more than the log takes at once.
-const GROUP_MAX: usize = 16;
+/// Deliveries that share one group: of the largest ones, no more than the log takes at once.
+const GROUP_MAX: usize = 8;
+const _: () = assert!(GROUP_MAX * BODY_BYTES_MAX <= rc_ledger::GROUP_BYTES_MAX);
+const _: () = assert!(GROUP_MAX * BATCH.rows <= rc_ledger::GROUP_ENTRIES_MAX);
 
 type Answer = oneshot::Sender<Result<Receipt, Refusal>>;
 

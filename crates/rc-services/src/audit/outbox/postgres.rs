@@ -96,19 +96,23 @@ pub(super) async fn delivered(db: &Postgres, seq: u64) -> Result<(), Error> {
     tx.commit().await
 }
 
-pub(super) async fn waiting(db: &Postgres) -> Result<Waiting, Error> {
-    const NEWEST: &str = "SELECT seq FROM audit_source WHERE id = 1";
+pub(super) async fn waiting(db: &Postgres, service: &'static str) -> Result<Waiting, Error> {
+    const NEWEST: &str = "SELECT source, seq FROM audit_source WHERE id = 1";
     let mut client = db.client().await?;
     let tx = client.system().await?;
     // In this order: a row that is added in between is not missed in the distance.
     let oldest = tx.query_opt(OLDEST, &[]).await?;
-    let newest: i64 = tx.query_one(NEWEST, &[]).await?.try_get(0)?;
-    let Some(oldest) = oldest else {
-        return Ok(Waiting::default());
+    let source = tx.query_one(NEWEST, &[]).await?;
+    let newest: i64 = source.try_get(1)?;
+    let oldest = match &oldest {
+        Some(row) => Some((row.try_get(0)?, row.try_get(1)?)),
+        None => None,
     };
     Ok(Waiting {
-        rows: distance(Some(oldest.try_get(0)?), newest),
-        oldest: Some(Timestamp::from_unix_ms(oldest.try_get(1)?)),
+        source: Source::new(service, source.try_get(0)?).id().to_owned(),
+        newest: number(newest),
+        rows: distance(oldest.map(|(seq, _)| seq), newest),
+        oldest: oldest.map(|(_, at)| Timestamp::from_unix_ms(at)),
     })
 }
 

@@ -102,16 +102,16 @@ pub(super) async fn delivered(db: &Sqlite, seq: u64) -> Result<(), Error> {
     .await
 }
 
-pub(super) async fn waiting(db: &Sqlite) -> Result<Waiting, Error> {
-    db.read("audit.waiting", |conn| {
-        let (_, newest): (String, i64) = conn
-            .prepare_cached(SOURCE)?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+pub(super) async fn waiting(db: &Sqlite, service: &'static str) -> Result<Waiting, Error> {
+    db.read("audit.waiting", move |conn| {
+        let (source, newest) = source(conn, service)?;
         let oldest: Option<(i64, i64)> = conn
             .prepare_cached(OLDEST)?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         Ok(Waiting {
+            source: source.id().to_owned(),
+            newest: number(newest),
             rows: distance(oldest.map(|(seq, _)| seq), newest),
             oldest: oldest.map(|(_, at)| Timestamp::from_unix_ms(at)),
         })

@@ -12,7 +12,7 @@ const ALL: Limit = Limit {
     bytes: usize::MAX,
 };
 
-pub(in crate::audit) fn draft(id: &str) -> Draft {
+pub(crate) fn draft(id: &str) -> Draft {
     let act = Act {
         at: NOW,
         actor: Actor::OsUser(1000),
@@ -35,7 +35,7 @@ pub(in crate::audit) fn draft(id: &str) -> Draft {
     act.draft().unwrap()
 }
 
-pub(in crate::audit) fn sqlite_outbox(folder: &std::path::Path) -> Outbox {
+pub(crate) fn sqlite_outbox(folder: &std::path::Path) -> Outbox {
     let db = Sqlite::open(&folder.join("outbox.db"), SqliteOptions::default()).unwrap();
     Outbox::sqlite(db, "gateway")
 }
@@ -60,7 +60,11 @@ async fn contract(outbox: &Outbox) {
     let empty = outbox.next(ALL).await.unwrap();
     assert_eq!(Source::new("gateway", &empty.source[8..]).id(), empty.source);
     assert_eq!((empty.source.len(), empty.rows.len()), (8 + 32, 0));
-    assert_eq!(outbox.waiting().await.unwrap(), Waiting::default());
+    let waiting = outbox.waiting().await.unwrap();
+    assert_eq!(
+        (waiting.source, waiting.newest, waiting.rows),
+        (empty.source.clone(), 0, 0)
+    );
     assert_eq!(outbox.last_action().await.unwrap(), None);
 
     outbox.record(vec![draft("one")], Room::Act).await.unwrap();
@@ -72,7 +76,7 @@ async fn contract(outbox: &Outbox) {
     assert_eq!(batch.source, empty.source, "the source's id stays");
     assert_eq!(ids(&batch), named(&[(1, "one"), (2, "two"), (3, "three")]));
     let waiting = outbox.waiting().await.unwrap();
-    assert_eq!((waiting.rows, waiting.oldest), (3, Some(NOW)));
+    assert_eq!((waiting.rows, waiting.newest, waiting.oldest), (3, 3, Some(NOW)));
     assert_eq!(outbox.last_action().await.unwrap().as_deref(), Some("key.create"));
 
     // The texts are those that the entry commits to.
@@ -95,7 +99,8 @@ async fn contract(outbox: &Outbox) {
         named(&[(3, "three"), (4, "four")])
     );
     outbox.delivered(4).await.unwrap();
-    assert_eq!(outbox.waiting().await.unwrap(), Waiting::default());
+    let waiting = outbox.waiting().await.unwrap();
+    assert_eq!((waiting.rows, waiting.newest, waiting.oldest), (0, 4, None));
 
     // An act that cannot be recorded takes its number back.
     let bad = Act {

@@ -5,6 +5,7 @@ use clap::Subcommand;
 use http::{HeaderValue, Method, header};
 use rc_client::{Client, RawRequest};
 use rc_model::{Clock as _, KeyId, Span, SystemClock, TenantId, Timestamp};
+use rc_services::audit::Reason;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,13 @@ struct Create {
     /// When it stops working, such as `30d` or `12h`; without it, never
     #[arg(long, value_name = "SPAN", value_parser = Span::parse)]
     expires: Option<Span>,
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    reason: Option<String>,
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    Reason::check(text).map(|()| text.to_owned())
 }
 
 /// List keys: their ids, never the keys.
@@ -58,6 +66,9 @@ struct Revoke {
     /// The key's id, as `rc tenant key list` shows it
     #[arg(value_name = "KEY_ID")]
     key_id: KeyId,
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    reason: Option<String>,
 }
 
 /// A key as the administration describes it.
@@ -116,6 +127,7 @@ async fn create(cx: &Cx, args: Create) -> Result<Outcome, miette::Report> {
         "tenant": args.tenant,
         "label": args.label,
         "expires_in_s": args.expires.map(|span| span.duration().as_secs()),
+        "reason": args.reason,
     });
     let key: Key = ask(&client, Method::POST, "/-/keys".to_owned(), Some(&body)).await?;
     if cx.json() {
@@ -182,7 +194,9 @@ async fn list(cx: &Cx, args: List) -> Result<Outcome, miette::Report> {
 
 async fn revoke(cx: &Cx, args: Revoke) -> Result<Outcome, miette::Report> {
     let client = platform::administration(cx).await?;
-    let key: Key = ask(&client, Method::DELETE, format!("/-/keys/{}", args.key_id), None).await?;
+    let body = args.reason.map(|reason| serde_json::json!({ "reason": reason }));
+    let target = format!("/-/keys/{}", args.key_id);
+    let key: Key = ask(&client, Method::DELETE, target, body.as_ref()).await?;
     if cx.json() {
         cx.print_json(&key);
     } else {

@@ -1,0 +1,681 @@
+//! `rc audit verify`: proves that nobody changed the audit log, as far as what is at hand can prove it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use data_encoding::BASE64;
+use rc_ledger::{Checkpoint, Entry, FaultKind, Reader, Report, Trust, Vkey};
+use rc_model::Timestamp;
+use rc_services::ledger::{Opened, Texts, commitments};
+use serde::Serialize;
+
+use super::{Files, Outboxes, counted, no_log};
+use crate::commands::up::screen::{BOLD, DIM, GREEN, RED, YELLOW, paint};
+use crate::cx::Cx;
+use crate::fault::{Fault, Outcome};
+
+/// Faults that are listed; all are counted.
+const LISTED_MAX: usize = 20;
+/// Entries whose texts are compared together.
+const CHUNK: usize = 256;
+/// Largest checkpoint or key file that is read.
+const FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// Check that nobody changed the audit log
+///
+/// Every entry is hashed again up to the signed root, every tile is compared, each source's numbers must be
+/// 1, 2, 3 and so on, the last checkpoint that was kept in a second place must be contained, texts must be those
+/// that entries commit to, and no entry may be missing that a service was told is written.
+///
+/// With keys and checkpoints from the same disk this shows that the log agrees with itself: whoever can write
+/// the disk could write another log with another key. To see that too, keep the checkpoint and the public keys
+/// somewhere else: `--save` writes them, `--checkpoint` and `--key` take them back.
+///
+/// Exit code 0: the log is whole. 1: it is not, and each fault is named. 3: there is no log.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A public key that must have signed, instead of the key on this disk; `@FILE` reads keys from a file, one
+    /// a line. Can be given more than once
+    #[arg(long, value_name = "VKEY|@FILE")]
+    key: Vec<String>,
+    /// A checkpoint of this log that was kept elsewhere: the log must contain it. Can be given more than once
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+    /// When the log is whole, write its checkpoint to this file, and the public keys to FILE.keys. Files that
+    /// are there from an earlier time are checked first, as if given by `--checkpoint` and `--key`
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+}
+
+/// One fault, in words.
+#[derive(Debug, Clone, Serialize)]
+struct Found {
+    kind: &'static str,
+    /// Where: a path in the project, or as it was given.
+    file: String,
+    /// Which entry.
+    index: Option<u64>,
+    /// What is wrong.
+    text: String,
+    /// What follows from it.
+    meaning: &'static str,
+}
+
+/// What `--output json` prints.
+#[derive(Debug, Serialize)]
+struct Verdict {
+    /// No fault was found.
+    whole: bool,
+    origin: String,
+    /// The public keys that were trusted.
+    keys: Vec<String>,
+    /// Whether they came from somewhere else than the ledger's own key file.
+    keys_given: bool,
+    size: u64,
+    /// Base64, as in the checkpoint.
+    root: String,
+    signed_at: Option<Timestamp>,
+    entries: u64,
+    entry_bytes: u64,
+    files: u64,
+    sources: u64,
+    /// Older checkpoints that are contained.
+    older: u64,
+    /// Of those, the ones that were kept elsewhere.
+    checkpoints_given: usize,
+    texts: TextCounts,
+    /// Entries that wait to be written.
+    waiting: u64,
+    faults: Vec<Found>,
+    faults_total: u64,
+    warnings: Vec<Found>,
+    saved: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct TextCounts {
+    /// Texts that open their commitment.
+    opened: u64,
+    /// Texts that are not kept any more.
+    erased: u64,
+    /// Texts that are not those that were committed to.
+    wrong: u64,
+}
+
+pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> {
+    let files = Files::of(&cx.layout());
+    if !files.any() {
+        return Err(no_log(cx).into());
+    }
+    // Before the log is read: what is acknowledged or signed by now must be in it.
+    let outboxes = Outboxes::look(cx).await;
+    let mut check = Check::new(cx, &files);
+    let keys = check.keys(&args)?;
+    let texts = check.second_copy(&keys).await;
+    check.kept_elsewhere(&args, &keys)?;
+    let report = check.log(&keys)?;
+    if let Some(texts) = &texts {
+        check.entries(&keys, texts, &report, &outboxes).await?;
+    }
+    let mut verdict = check.verdict(&keys, &args, &report, &outboxes);
+    if let (true, Some(path)) = (verdict.whole, &args.save) {
+        save(&cx.cwd.join(path), &files, &keys)?;
+        verdict.saved = Some(path.clone());
+    }
+    if cx.json() {
+        cx.print_json(&verdict);
+    } else {
+        print(cx, &verdict, &outboxes, texts.is_some());
+    }
+    Ok(if verdict.whole { Outcome::Done } else { Outcome::No })
+}
+
+/// The check as it goes on.
+struct Check<'a> {
+    cx: &'a Cx,
+    files: &'a Files,
+    older: Vec<Checkpoint>,
+    /// How many of them were kept elsewhere.
+    given: usize,
+    texts: TextCounts,
+    faults: Vec<Found>,
+    total: u64,
+    warnings: Vec<Found>,
+}
+
+impl<'a> Check<'a> {
+    fn new(cx: &'a Cx, files: &'a Files) -> Self {
+        Self {
+            cx,
+            files,
+            older: Vec::new(),
+            given: 0,
+            texts: TextCounts::default(),
+            faults: Vec::new(),
+            total: 0,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn fault(
+        &mut self,
+        kind: &'static str,
+        file: &Path,
+        index: Option<u64>,
+        text: String,
+        meaning: &'static str,
+    ) {
+        self.total += 1;
+        if self.faults.len() < LISTED_MAX {
+            let file = self.shown(file);
+            self.faults.push(Found {
+                kind,
+                file,
+                index,
+                text,
+                meaning,
+            });
+        }
+    }
+
+    /// A path below the project as such.
+    fn shown(&self, path: &Path) -> String {
+        let project = self.cx.project_dir();
+        path.strip_prefix(&project).unwrap_or(path).display().to_string()
+    }
+
+    /// The keys that must have signed: those that were given, else the ledger's own.
+    fn keys(&mut self, args: &Args) -> Result<Vec<Vkey>, Fault> {
+        let mut texts: Vec<String> = Vec::new();
+        for given in &args.key {
+            match given.strip_prefix('@') {
+                Some(path) => texts.extend(lines(&self.cx.cwd.join(path))?),
+                None => texts.push(given.clone()),
+            }
+        }
+        if let Some(kept) = args
+            .save
+            .as_ref()
+            .map(|path| keys_beside(&self.cx.cwd.join(path)))
+            && texts.is_empty()
+            && kept.exists()
+        {
+            texts = lines(&kept)?;
+        }
+        if !texts.is_empty() {
+            let parsed = texts.iter().map(|text| Vkey::parse(text));
+            return parsed.collect::<Result<_, _>>().map_err(|error| {
+                Fault::usage("RC-LED-029", "a key that was given is not one").because(error)
+            });
+        }
+        match self.files.own_keys() {
+            Ok(keys) => Ok(keys),
+            Err(error) => {
+                let key = self.files.key.clone();
+                let meaning = "without the key nobody can say whose signature the log has; give the public key \
+                               with --key if it was kept elsewhere";
+                self.fault("key", &key, None, error.to_string(), meaning);
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// The checkpoint that the ledger keeps in a second place.
+    async fn second_copy(&mut self, keys: &[Vkey]) -> Option<Texts> {
+        const GONE: &str = "the second copy of the last checkpoint and the texts of entries are gone: entries that \
+                            were cut off from the end cannot be seen by it";
+        let db = self.files.db.clone();
+        let opened = Texts::open(&db);
+        let texts = match opened {
+            Ok(texts) => texts,
+            Err(error) => {
+                self.fault("second-copy", &db, None, format!("{error:?}"), GONE);
+                return None;
+            }
+        };
+        match texts.second_copy().await {
+            Ok(Some(text)) if !keys.is_empty() => match Checkpoint::open(&text, keys) {
+                Ok(checkpoint) => self.older.push(checkpoint),
+                Err(error) => {
+                    let meaning = "the second copy was signed by another key: the key was replaced, or the \
+                                   database belongs to another log";
+                    self.fault("second-copy", &db, None, error.to_string(), meaning);
+                }
+            },
+            Ok(Some(_)) => {}
+            Ok(None) => self.fault("second-copy", &db, None, "it has no checkpoint".to_owned(), GONE),
+            Err(error) => {
+                self.fault("second-copy", &db, None, format!("{error:?}"), GONE);
+                return None;
+            }
+        }
+        Some(texts)
+    }
+
+    /// Checkpoints from other places.
+    fn kept_elsewhere(&mut self, args: &Args, keys: &[Vkey]) -> Result<(), Fault> {
+        let save = args.save.iter().filter(|path| self.cx.cwd.join(path).exists());
+        let paths: Vec<PathBuf> = args
+            .checkpoint
+            .iter()
+            .chain(save)
+            .map(|path| self.cx.cwd.join(path))
+            .collect();
+        for path in paths {
+            let text = read(&path)?;
+            // A signed note ends with lines that begin so (C2SP signed-note).
+            if !text.contains("\n\n\u{2014} ") {
+                return Err(
+                    Fault::usage("RC-LED-029", format!("{} is not a checkpoint", path.display()))
+                        .hint("give the file that `rc audit verify --save FILE` wrote"),
+                );
+            }
+            if keys.is_empty() {
+                continue;
+            }
+            match Checkpoint::open(&text, keys) {
+                Ok(checkpoint) => {
+                    self.older.push(checkpoint);
+                    self.given += 1;
+                }
+                Err(error) => {
+                    let meaning = "this checkpoint was signed by another key than the log's: the key was replaced, \
+                                   or it is of another log";
+                    self.fault("older", &path, None, error.to_string(), meaning);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The log itself. `None` when there is nothing to read.
+    fn log(&mut self, keys: &[Vkey]) -> Result<Option<Report>, Fault> {
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        let mut trust = Trust::new(keys);
+        trust.older.clone_from(&self.older);
+        let log = self.files.log.clone();
+        let report = match rc_ledger::verify(&log, &trust) {
+            Ok(report) => report,
+            Err(rc_ledger::Error::NoLog(_)) => {
+                let meaning = "the log is gone, and its key or its database shows that there was one: every \
+                               entry is lost";
+                self.fault("log", &log, None, "the log is missing".to_owned(), meaning);
+                return Ok(None);
+            }
+            Err(error) => {
+                let code = error.code();
+                return Err(Fault::world(code, "the log cannot be read").because(error));
+            }
+        };
+        for fault in &report.faults {
+            let file = fault
+                .file
+                .as_ref()
+                .map_or_else(|| log.clone(), |file| log.join(file));
+            let meaning = meaning(fault.kind);
+            self.fault(
+                fault.kind.as_str(),
+                &file,
+                fault.index,
+                fault.text.clone(),
+                meaning,
+            );
+        }
+        self.total += report.faults_total.saturating_sub(report.faults.len() as u64);
+        for warning in &report.warnings {
+            let file = warning
+                .file
+                .as_ref()
+                .map_or_else(|| log.clone(), |file| log.join(file));
+            self.warnings.push(Found {
+                kind: warning.kind.as_str(),
+                file: self.shown(&file),
+                index: warning.index,
+                text: warning.text.clone(),
+                meaning: meaning(warning.kind),
+            });
+        }
+        Ok(Some(report))
+    }
+
+    /// What entries commit to, and whether those are there that services were told are written.
+    async fn entries(
+        &mut self,
+        keys: &[Vkey],
+        texts: &Texts,
+        report: &Option<Report>,
+        outboxes: &Outboxes,
+    ) -> Result<(), Fault> {
+        let (Some(_), Ok(reader)) = (report, Reader::open(&self.files.log, keys)) else {
+            return Ok(());
+        };
+        let mut last: BTreeMap<String, u64> = BTreeMap::new();
+        let mut chunk = Vec::with_capacity(CHUNK);
+        // What cannot be read or is not an entry was told above.
+        let entries = reader
+            .entries(0..reader.checkpoint().size())
+            .map_while(Result::ok)
+            .filter_map(|(index, bytes)| Some((index, Entry::decode(&bytes).ok()?)));
+        for (index, entry) in entries {
+            let newest = last.entry(entry.source.id.clone()).or_default();
+            *newest = (*newest).max(entry.source.seq);
+            chunk.extend(
+                commitments(&entry)
+                    .into_iter()
+                    .map(|commitment| (index, commitment)),
+            );
+            if chunk.len() >= CHUNK {
+                self.open(texts, std::mem::take(&mut chunk)).await?;
+            }
+        }
+        self.open(texts, chunk).await?;
+        for waiting in &outboxes.waiting {
+            let written = waiting.newest.saturating_sub(waiting.rows);
+            let found = last.get(&waiting.source).copied().unwrap_or(0);
+            if found < written {
+                let text = format!(
+                    "entries {} to {written} of {} were acknowledged, and the log does not have them",
+                    found + 1,
+                    waiting.source
+                );
+                let meaning = "the log and its second copy were replaced by older ones, or by a new log";
+                let log = self.files.log.clone();
+                self.fault("lost", &log, None, text, meaning);
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&mut self, texts: &Texts, wanted: Vec<(u64, rc_ledger::Commitment)>) -> Result<(), Fault> {
+        let commitments = wanted.iter().map(|(_, commitment)| *commitment).collect();
+        let opened = texts.read(commitments).await.map_err(|error| {
+            Fault::world(error.code(), "the texts of entries cannot be read").because(error)
+        })?;
+        for ((index, _), opened) in wanted.into_iter().zip(opened) {
+            match opened {
+                Opened::Text(_) => self.texts.opened += 1,
+                Opened::Erased => self.texts.erased += 1,
+                Opened::Wrong => {
+                    self.texts.wrong += 1;
+                    let text = "a text is not the one that the entry commits to".to_owned();
+                    let meaning =
+                        "somebody changed the reason or the detail of this entry; the entry itself stands";
+                    let db = self.files.db.clone();
+                    self.fault("text", &db, Some(index), text, meaning);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn verdict(self, keys: &[Vkey], args: &Args, report: &Option<Report>, outboxes: &Outboxes) -> Verdict {
+        let number = |field: fn(&Report) -> u64| report.as_ref().map_or(0, field);
+        let beside = args
+            .save
+            .as_ref()
+            .map(|path| keys_beside(&self.cx.cwd.join(path)));
+        Verdict {
+            whole: self.total == 0,
+            origin: report
+                .as_ref()
+                .map(|report| report.origin.clone())
+                .unwrap_or_default(),
+            keys: keys.iter().map(ToString::to_string).collect(),
+            keys_given: !args.key.is_empty() || beside.is_some_and(|path| path.exists()),
+            size: number(|report| report.size),
+            root: report
+                .as_ref()
+                .map(|report| BASE64.encode(&report.root))
+                .unwrap_or_default(),
+            signed_at: report.as_ref().and_then(|report| report.signed_at_s).map(moment),
+            entries: number(|report| report.entries),
+            entry_bytes: number(|report| report.entry_bytes),
+            files: number(|report| report.files),
+            sources: number(|report| report.sources),
+            older: number(|report| report.older_contained),
+            checkpoints_given: self.given,
+            texts: self.texts,
+            waiting: outboxes.rows(),
+            faults: self.faults,
+            faults_total: self.total,
+            warnings: self.warnings,
+            saved: None,
+        }
+    }
+}
+
+fn moment(seconds: u64) -> Timestamp {
+    Timestamp::from_unix_ms(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000))
+}
+
+/// What follows from a fault of the log.
+fn meaning(kind: FaultKind) -> &'static str {
+    match kind {
+        FaultKind::Checkpoint => {
+            "nobody with the trusted key signed the log as it is: the checkpoint or the key was changed"
+        }
+        FaultKind::Root => "entries were changed, added or removed after they were signed",
+        FaultKind::Older => "the log was cut off or rewritten since that checkpoint was signed",
+        FaultKind::File => "this file was changed, cut off or removed after it was written",
+        FaultKind::Entry => "this entry was changed, or written by something else than the ledger",
+        FaultKind::Sequence => "entries of this source are missing, or are there twice",
+        FaultKind::Clock => "the times of entries of this source cannot be relied on around here",
+        FaultKind::Unpublished => "somebody put this file there; it is no part of the log",
+    }
+}
+
+/// `FILE.keys`
+fn keys_beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".keys");
+    PathBuf::from(name)
+}
+
+fn read(path: &Path) -> Result<String, Fault> {
+    let cannot =
+        |why: String| Fault::usage("RC-LED-029", format!("{} cannot be used: {why}", path.display()));
+    let found = fs_err::metadata(path).map_err(|error| cannot(error.to_string()))?;
+    if !found.is_file() || found.len() > FILE_BYTES_MAX {
+        return Err(cannot("it is too large, or not a file".to_owned()));
+    }
+    fs_err::read_to_string(path).map_err(|error| cannot(error.to_string()))
+}
+
+/// The lines of a key file that say something.
+fn lines(path: &Path) -> Result<Vec<String>, Fault> {
+    let text = read(path)?;
+    let lines: Vec<String> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if lines.is_empty() {
+        return Err(Fault::usage(
+            "RC-LED-029",
+            format!("{} has no key", path.display()),
+        ));
+    }
+    Ok(lines)
+}
+
+/// Writes checkpoint and keys, each whole.
+fn save(path: &Path, files: &Files, keys: &[Vkey]) -> Result<(), Fault> {
+    let write = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let reader = Reader::open(&files.log, keys)?;
+        let lines: String = keys.iter().map(|key| format!("{key}\n")).collect();
+        for (path, text) in [
+            (keys_beside(path), lines.as_str()),
+            (path.to_owned(), reader.checkpoint().text()),
+        ] {
+            let mut fresh = path.as_os_str().to_owned();
+            fresh.push(".new");
+            fs_err::write(&fresh, text)?;
+            fs_err::rename(&fresh, &path)?;
+        }
+        Ok(())
+    };
+    write().map_err(|error| {
+        Fault::world("RC-LED-028", format!("{} cannot be written", path.display())).because(error)
+    })
+}
+
+fn print(cx: &Cx, verdict: &Verdict, outboxes: &Outboxes, with_texts: bool) {
+    let bold = |text: &str| paint(cx.color, BOLD, text);
+    let dim = |text: &str| paint(cx.color, DIM, text);
+    let mut out = vec![bold(&format!("audit log of {}", cx.project_dir().display()))];
+    if verdict.size > 0 || !verdict.origin.is_empty() {
+        let signed = verdict
+            .signed_at
+            .map_or_else(|| "unknown".to_owned(), |at| at.to_string());
+        out.push(format!("  {:<9} {}", "origin", verdict.origin));
+        out.push(format!(
+            "  {:<9} {}",
+            "size",
+            counted(verdict.size, "entry", "entries")
+        ));
+        out.push(format!("  {:<9} {}", "root", verdict.root));
+        out.push(format!("  {:<9} {signed}", "signed"));
+    }
+    // The other key of the pair is 1,800 characters long; `--output json` and `--save` have it.
+    if let Some(key) = verdict.keys.iter().min_by_key(|key| key.len()) {
+        let from = if verdict.keys_given {
+            "given"
+        } else {
+            "from the same disk"
+        };
+        out.push(format!("  {:<9} {key} {}", "key", dim(&format!("({from})"))));
+    }
+    out.push(String::new());
+    out.extend(
+        checks(verdict, outboxes, with_texts)
+            .into_iter()
+            .map(|(good, text)| {
+                let mark = if good {
+                    paint(cx.color, GREEN, "ok")
+                } else {
+                    paint(cx.color, YELLOW, "--")
+                };
+                format!("  {mark}  {text}")
+            }),
+    );
+    for (color, word, list) in [
+        (RED, "FAULT", &verdict.faults),
+        (YELLOW, "strange", &verdict.warnings),
+    ] {
+        for Found {
+            file,
+            index,
+            text,
+            meaning,
+            ..
+        } in list
+        {
+            let entry = index.map(|index| format!(", entry {index}")).unwrap_or_default();
+            out.push(format!("\n{} {file}{entry}", paint(cx.color, color, word)));
+            out.push(format!("  {text}"));
+            out.push(format!("  {}", dim(&format!("this means: {meaning}"))));
+        }
+    }
+    let listed = verdict.faults.len() as u64;
+    if verdict.faults_total > listed {
+        out.push(format!(
+            "\n{} more faults are not shown",
+            verdict.faults_total - listed
+        ));
+    }
+    out.push(String::new());
+    out.push(if verdict.whole {
+        bold(&paint(cx.color, GREEN, "the log is whole"))
+    } else {
+        let faults = counted(verdict.faults_total, "fault", "faults");
+        bold(&paint(cx.color, RED, &format!("the log is not whole: {faults}")))
+    });
+    cx.say(out.join("\n"));
+    advise(cx, verdict);
+}
+
+/// What was checked, and whether it was checked in full.
+fn checks(verdict: &Verdict, outboxes: &Outboxes, with_texts: bool) -> Vec<(bool, String)> {
+    let mut checks = Vec::new();
+    if verdict.whole {
+        let entries = counted(verdict.entries, "entry", "entries");
+        let files = counted(verdict.files, "file", "files");
+        checks.push((
+            true,
+            format!("{entries} in {files} hashed again up to the signed root"),
+        ));
+        let sources = counted(verdict.sources, "source", "sources");
+        checks.push((true, format!("{sources} with numbers 1, 2, 3, ... without a gap")));
+        let older = counted(verdict.older, "older checkpoint", "older checkpoints");
+        let given = match verdict.checkpoints_given {
+            0 => "the second copy on this disk".to_owned(),
+            given => format!("{given} kept elsewhere"),
+        };
+        checks.push((true, format!("{older} contained ({given})")));
+        let names: Vec<&str> = outboxes
+            .waiting
+            .iter()
+            .filter_map(|waiting| waiting.source.split('/').next())
+            .collect();
+        if !names.is_empty() {
+            let text = format!("every entry that {} delivered is there", names.join(" and "));
+            checks.push((true, text));
+        }
+        if with_texts {
+            let TextCounts { opened, erased, .. } = verdict.texts;
+            let erased = if erased > 0 {
+                format!(", {erased} erased")
+            } else {
+                String::new()
+            };
+            checks.push((
+                true,
+                format!("{} as committed to{erased}", counted(opened, "text", "texts")),
+            ));
+        }
+    }
+    if verdict.waiting > 0 {
+        let verb = if verdict.waiting == 1 { "waits" } else { "wait" };
+        let text = format!(
+            "{} {verb} to be written",
+            counted(verdict.waiting, "entry", "entries")
+        );
+        checks.push((false, text));
+    }
+    for service in &outboxes.silent {
+        checks.push((false, format!("whether entries of {service} wait cannot be seen")));
+    }
+    checks
+}
+
+/// What this proves, what it does not, and how to do better.
+fn advise(cx: &Cx, verdict: &Verdict) {
+    if let Some(path) = &verdict.saved {
+        cx.note(format!(
+            "checkpoint and public keys are in {0} and {0}.keys; keep them where this machine cannot write",
+            path.display()
+        ));
+        return;
+    }
+    if !verdict.whole {
+        cx.note("\n`rc explain RC-LED-006` says what to do; change nothing before you have a copy");
+        return;
+    }
+    match (verdict.keys_given, verdict.checkpoints_given) {
+        (true, 1..) => {}
+        (false, 1..) => cx.note(
+            "\nthe key is from the same disk: give `--key` from where the checkpoint was kept",
+        ),
+        (_, 0) => cx.note(
+            "\nThis shows that the log agrees with itself. Who can write this disk could put another log with\n\
+             another key in its place. To see that as well, keep checkpoint and keys somewhere else:\n\
+             \x20 rc audit verify --save /elsewhere/checkpoint    now, and again later with the same file",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests;
