@@ -17,6 +17,8 @@ mod note;
 mod reader;
 mod receipt;
 mod signer;
+#[cfg(test)]
+mod testing;
 mod tile;
 mod tree;
 mod verify;

@@ -1,9 +1,19 @@
 //! Checking a whole log, with nothing but its folder and the public keys.
+//!
+//! It refuses to change anything, to take the writer's lock, and to stop at the first fault.
+
+mod check;
+mod files;
+mod sources;
 
 use std::path::Path;
 use std::time::Duration;
 
+use crate::disk::{Files, Folder};
 use crate::{Checkpoint, Error, Hash, Vkey};
+
+/// Faults and warnings that are listed, each; the others are counted.
+const LISTED_MAX: usize = 100;
 
 /// What a check starts from.
 #[derive(Debug, Clone)]
@@ -79,6 +89,29 @@ pub struct Fault {
     pub text: String,
 }
 
+impl Fault {
+    fn new(kind: FaultKind, text: impl Into<String>) -> Self {
+        Self {
+            kind,
+            file: None,
+            index: None,
+            text: text.into(),
+        }
+    }
+
+    fn file(kind: FaultKind, file: &str, text: impl Into<String>) -> Self {
+        Self {
+            file: Some(file.to_owned()),
+            ..Self::new(kind, text)
+        }
+    }
+
+    fn at(mut self, index: u64) -> Self {
+        self.index = Some(index);
+        self
+    }
+}
+
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -123,6 +156,43 @@ impl Report {
     pub fn is_whole(&self) -> bool {
         self.faults_total == 0
     }
+
+    fn new() -> Self {
+        Self {
+            origin: String::new(),
+            size: 0,
+            root: [0; 32],
+            signed_at_s: None,
+            entries: 0,
+            entry_bytes: 0,
+            files: 0,
+            sources: 0,
+            first_at_ms: None,
+            last_at_ms: None,
+            older_contained: 0,
+            unsettled_from: None,
+            faults: Vec::new(),
+            faults_total: 0,
+            warnings: Vec::new(),
+            warnings_total: 0,
+        }
+    }
+
+    fn add(&mut self, fault: Fault) {
+        let (list, total) = match fault.kind {
+            FaultKind::Clock | FaultKind::Unpublished => (&mut self.warnings, &mut self.warnings_total),
+            FaultKind::Checkpoint
+            | FaultKind::Root
+            | FaultKind::Older
+            | FaultKind::File
+            | FaultKind::Entry
+            | FaultKind::Sequence => (&mut self.faults, &mut self.faults_total),
+        };
+        *total += 1;
+        if list.len() < LISTED_MAX {
+            list.push(fault);
+        }
+    }
 }
 
 /// Checks a log: every entry and every tile is hashed again up to the root that was signed, older checkpoints
@@ -133,6 +203,12 @@ impl Report {
 /// [`Error::NoLog`] when the folder has nothing of a log, [`Error::Io`] when something cannot be read. What can
 /// be read and is wrong is in the report.
 pub fn verify(dir: &Path, trust: &Trust) -> Result<Report, Error> {
-    let _ = (dir, trust);
-    Err(Error::Stopped)
+    verify_files(&Folder::new(dir), dir, trust)
 }
+
+pub(crate) fn verify_files(files: &dyn Files, dir: &Path, trust: &Trust) -> Result<Report, Error> {
+    check::run(files, dir, trust)
+}
+
+#[cfg(test)]
+mod tests;
