@@ -93,7 +93,10 @@ impl Files for Folder {
             .read_to_end(&mut bytes)
             .map_err(|error| Error::io("read", &full, error))?;
         if bytes.len() > bytes_max {
-            return Err(Error::damaged(path, format!("it has more than {bytes_max} bytes")));
+            return Err(Error::damaged(
+                path,
+                format!("it has more than {bytes_max} bytes"),
+            ));
         }
         Ok(Some(bytes))
     }
@@ -276,4 +279,4 @@ fn sync_path(folder: &Path) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-pub(crate) mod memory;
+pub(crate) mod tests;

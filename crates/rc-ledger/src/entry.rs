@@ -339,10 +339,7 @@ fn reason(from: &mut Reader<'_>) -> Result<Reason, Error> {
     let mut fields = from.map()?;
     fields.need(from, 0)?;
     let code = from.text()?.to_owned();
-    let text = fields
-        .maybe(from, 1)
-        .then(|| read_commitment(from))
-        .transpose()?;
+    let text = fields.maybe(from, 1).then(|| read_commitment(from)).transpose()?;
     fields.end()?;
     Ok(Reason { code, text })
 }

@@ -136,7 +136,9 @@ impl Error {
     pub(crate) fn io(tried: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { tried, path, source },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::DiskFull { tried, path, source }
+            }
             _ => Self::Io { tried, path, source },
         }
     }

@@ -18,7 +18,7 @@ mod reader;
 mod receipt;
 mod signer;
 #[cfg(test)]
-mod testing;
+mod tests;
 mod tile;
 mod tree;
 mod verify;

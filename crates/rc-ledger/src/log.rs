@@ -232,13 +232,7 @@ impl Log {
     pub fn recover(&mut self) -> Result<(), Error> {
         self.stopped = true;
         let known = Some((recover::THIS_PROCESS, &self.state.checkpoint));
-        let state = recover::recover(
-            &self.dir,
-            self.disk.as_mut(),
-            &self.signer,
-            known,
-            &*self.clock,
-        )?;
+        let state = recover::recover(&self.dir, self.disk.as_mut(), &self.signer, known, &*self.clock)?;
         self.state = state;
         self.stopped = false;
         Ok(())
@@ -369,9 +363,8 @@ fn exists(files: &(impl Files + ?Sized)) -> Result<bool, Error> {
     }
     for base in wal::bases(files)? {
         let bytes = files.read(&wal::path(base), wal::SEGMENT_BYTES_MAX)?;
-        let records = bytes.is_some_and(|bytes| {
-            wal::parse(base, &bytes).map_or(true, |parsed| !parsed.records.is_empty())
-        });
+        let records = bytes
+            .is_some_and(|bytes| wal::parse(base, &bytes).map_or(true, |parsed| !parsed.records.is_empty()));
         if base > 0 || records {
             return Ok(true);
         }
@@ -417,7 +410,10 @@ fn write_full(disk: &mut dyn Disk, tile: Tile, bytes: &[u8]) -> Result<(), Error
     match disk.read(&path, bytes.len())? {
         None => put(disk, &path, bytes),
         Some(there) if there == bytes => Ok(()),
-        Some(_) => Err(Error::damaged(path, "a full tile is there already, with other bytes")),
+        Some(_) => Err(Error::damaged(
+            path,
+            "a full tile is there already, with other bytes",
+        )),
     }
 }
 
@@ -434,4 +430,4 @@ fn now_s(clock: &dyn Clock) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

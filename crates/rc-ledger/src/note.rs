@@ -224,7 +224,9 @@ impl<'a> Note<'a> {
             return Err(refuse("its origin is empty, too long or has spaces"));
         }
         let digits = next()?;
-        let size = digits.parse().map_err(|_ignored| refuse("its size is not a number"));
+        let size = digits
+            .parse()
+            .map_err(|_ignored| refuse("its size is not a number"));
         let size: u64 = size?;
         let root = BASE64.decode(next()?.as_bytes()).ok();
         let root = root.and_then(|root| Hash::try_from(root).ok());

@@ -70,7 +70,9 @@ impl Reader {
     pub fn inclusion_proof(&self, index: u64) -> Result<InclusionProof, Error> {
         let size = self.checkpoint.size;
         if index >= size {
-            return Err(Error::Proof(format!("the log has {size} entries, none at {index}")));
+            return Err(Error::Proof(format!(
+                "the log has {size} entries, none at {index}"
+            )));
         }
         Ok(InclusionProof {
             index,
@@ -110,7 +112,10 @@ impl Reader {
     /// # Errors
     /// Those of [`Reader::inclusion_proof`].
     pub fn receipt(&self, index: u64) -> Result<Receipt, Error> {
-        Ok(Receipt::new(self.inclusion_proof(index)?, self.checkpoint.clone()))
+        Ok(Receipt::new(
+            self.inclusion_proof(index)?,
+            self.checkpoint.clone(),
+        ))
     }
 
     fn tiles(&self) -> Tiles<'_> {
@@ -234,7 +239,10 @@ impl Iterator for Entries<'_> {
             self.end = 0;
             return Some(Err(error));
         }
-        let entry = self.bundle.next().expect("a bundle has the entry that it was read for");
+        let entry = self
+            .bundle
+            .next()
+            .expect("a bundle has the entry that it was read for");
         let index = self.next;
         self.next += 1;
         Some(Ok((index, entry)))

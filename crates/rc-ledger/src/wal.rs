@@ -99,11 +99,7 @@ pub(crate) fn begin(disk: &mut dyn Disk, base: u64, records: &[Vec<u8>]) -> Resu
     disk.sync(TMP)?;
     disk.rename(TMP, &path)?;
     disk.sync_folder(FOLDER)?;
-    Ok(Segment {
-        path,
-        base,
-        bytes: 0,
-    })
+    Ok(Segment { path, base, bytes: 0 })
 }
 
 /// Bases of the segments that there are, in order.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{ORIGIN, signer};
+use crate::tests::{ORIGIN, signer};
 
 #[test]
 fn both_keys_sign_and_unknown_lines_are_left_alone() {
@@ -20,7 +20,7 @@ fn both_keys_sign_and_unknown_lines_are_left_alone() {
 #[test]
 fn a_line_that_is_missing_is_a_refusal() {
     let signer = signer();
-    let other = crate::testing::signer();
+    let other = crate::tests::signer();
     let text = signer.sign(1, [1; 32], 1).text;
     for (at, _) in text.match_indices('\u{2014}') {
         let end = at + text[at..].find('\n').unwrap() + 1;

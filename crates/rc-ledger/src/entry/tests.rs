@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::entry as sample;
+use crate::tests::entry as sample;
 
 fn commitment() -> impl Strategy<Value = Commitment> {
     (any::<[u8; 32]>(), any::<u64>()).prop_map(|(sha256, size)| Commitment { sha256, size })

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{ORIGIN, signer};
+use crate::tests::{ORIGIN, signer};
 
 /// The example of C2SP tlog-checkpoint's repository: made by somebody else's code.
 const GO_VKEY: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
@@ -16,7 +16,8 @@ fn a_signature_that_go_made_holds() {
     // golang.org/x/mod/sumdb/note signs the text as it is.
     let text = "If you think cryptography is the answer to your problem,\n\
                 then you don't know what your problem is.\n";
-    let signature = "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=";
+    let signature =
+        "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=";
     let bytes = BASE64.decode(signature.as_bytes()).unwrap();
     let vkey = Vkey::parse(GO_VKEY).unwrap();
     assert_eq!(bytes[..4], vkey.id());

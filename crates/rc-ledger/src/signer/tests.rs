@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{ORIGIN, signer};
+use crate::tests::{ORIGIN, signer};
 
 fn mode(path: &Path) -> u32 {
     fs_err::metadata(path).unwrap().permissions().mode() & 0o777
@@ -62,7 +62,10 @@ fn anything_else_is_not_a_key_file() {
         fs_err::write(&path, &bad).unwrap();
         assert_eq!(Signer::load(&path).unwrap_err().code(), "RC-LED-007", "{bad}");
     }
-    assert_eq!(Signer::load(&folder.path().join("none")).unwrap_err().code(), "RC-LED-007");
+    assert_eq!(
+        Signer::load(&folder.path().join("none")).unwrap_err().code(),
+        "RC-LED-007"
+    );
 }
 
 #[test]

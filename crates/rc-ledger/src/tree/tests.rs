@@ -118,7 +118,9 @@ fn every_size_proves_every_boundary_leaf_and_every_older_size() {
         // Every leaf of small trees; of larger ones those beside a power of two, a tile, and the end.
         let step = if size <= 130 { 1 } else { 61 };
         let beside = [0, 1, 127, 128, 255, 256, 257, 1023, 1024, size / 2, size - 1];
-        let indices = (0..size).step_by(step).chain(beside.into_iter().filter(|i| *i < size));
+        let indices = (0..size)
+            .step_by(step)
+            .chain(beside.into_iter().filter(|i| *i < size));
         for index in indices {
             let proof = inclusion_proof(&mut nodes, index, size).unwrap();
             verify_inclusion(&leaf(index), index, size, &proof, root).unwrap();
@@ -127,7 +129,9 @@ fn every_size_proves_every_boundary_leaf_and_every_older_size() {
         }
         let step = if size <= 130 { 1 } else { 67 };
         let beside = [0, 1, 128, 255, 256, 512, 1024, 2048, size - 1, size];
-        let olds = (0..=size).step_by(step).chain(beside.into_iter().filter(|i| *i <= size));
+        let olds = (0..=size)
+            .step_by(step)
+            .chain(beside.into_iter().filter(|i| *i <= size));
         for old in olds {
             let proof = consistency_proof(&mut nodes, old, size).unwrap();
             let old_root = &roots[old as usize];
@@ -144,7 +148,15 @@ fn every_size_proves_every_boundary_leaf_and_every_older_size() {
 #[test]
 fn proofs_that_were_changed_do_not_hold() {
     let mut nodes = Perfect::new(300);
-    for (index, size) in [(0, 1), (0, 2), (5, 7), (255, 256), (256, 257), (17, 300), (299, 300)] {
+    for (index, size) in [
+        (0, 1),
+        (0, 2),
+        (5, 7),
+        (255, 256),
+        (256, 257),
+        (17, 300),
+        (299, 300),
+    ] {
         let root = root_at(&mut nodes, size).unwrap();
         let proof = inclusion_proof(&mut nodes, index, size).unwrap();
         let check = |index, size, proof: &[Hash]| verify_inclusion(&leaf(index), index, size, proof, &root);

@@ -36,13 +36,7 @@ pub(super) fn write_ahead(files: &dyn Files, report: &mut Report) -> Result<(), 
     Ok(())
 }
 
-fn segment(
-    files: &dyn Files,
-    base: u64,
-    path: &str,
-    bytes: &[u8],
-    report: &mut Report,
-) -> Result<(), Error> {
+fn segment(files: &dyn Files, base: u64, path: &str, bytes: &[u8], report: &mut Report) -> Result<(), Error> {
     report.files += 1;
     let parsed = match wal::parse(base, bytes) {
         Ok(parsed) => parsed,
@@ -106,7 +100,11 @@ pub(super) fn others(files: &dyn Files, report: &mut Report) -> Result<(), Error
         // A later segment than the newest of a moment ago is the writer's.
         let path = format!("{}/{}", wal::FOLDER, name.name);
         if name.folder || (![LOCK, wal::TMP].contains(&&*path) && (base.is_none() || base < newest)) {
-            report.add(Fault::file(FaultKind::Unpublished, &path, "left by a crash, or not ours"));
+            report.add(Fault::file(
+                FaultKind::Unpublished,
+                &path,
+                "left by a crash, or not ours",
+            ));
         }
     }
     walk(files, "tile", DEPTH_MAX, report)
@@ -136,7 +134,11 @@ fn known(files: &dyn Files, tile: Tile, path: &str, report: &mut Report) -> Resu
     let width = width_at(report.size, row, tile.index);
     if tile.width > width {
         // A writer at work, or a crash before the checkpoint.
-        report.add(Fault::file(FaultKind::Unpublished, path, "beyond the checkpoint: being appended, or cut off by a crash"));
+        report.add(Fault::file(
+            FaultKind::Unpublished,
+            path,
+            "beyond the checkpoint: being appended, or cut off by a crash",
+        ));
         return Ok(());
     }
     if tile.width == width {

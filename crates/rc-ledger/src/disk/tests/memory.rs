@@ -8,8 +8,8 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use super::{Disk, Files, Name};
 use crate::Error;
+use crate::disk::{Disk, Files, Name};
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Memory(Arc<Mutex<Content>>);
@@ -144,7 +144,11 @@ impl Memory {
     fn bytes(&self, bytes: &[u8], what: impl FnOnce(&mut Content, &[u8])) -> Result<(), Error> {
         let (happens, error) = self.step(true);
         if happens {
-            let len = if error.is_some() { bytes.len() / 2 } else { bytes.len() };
+            let len = if error.is_some() {
+                bytes.len() / 2
+            } else {
+                bytes.len()
+            };
             what(&mut self.0.lock().unwrap(), &bytes[..len]);
         }
         error.map_or(Ok(()), Err)
@@ -171,7 +175,10 @@ impl Files for Memory {
         };
         let bytes = &content.files[*file].0;
         if bytes.len() > bytes_max {
-            return Err(Error::damaged(path, format!("it has more than {bytes_max} bytes")));
+            return Err(Error::damaged(
+                path,
+                format!("it has more than {bytes_max} bytes"),
+            ));
         }
         Ok(Some(bytes.clone()))
     }

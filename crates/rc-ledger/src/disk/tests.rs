@@ -1,0 +1,3 @@
+//! The disk of the tests.
+
+pub(crate) mod memory;
