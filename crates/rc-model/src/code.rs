@@ -218,6 +218,14 @@ pub const STO: &[Code] = &[
     code("RC-STO-014", "the store was used wrongly"),
 ];
 
+/// Telemetry.
+pub const TEL: &[Code] = &[
+    code("RC-TEL-001", "spans cannot be kept"),
+    code("RC-TEL-002", "spans cannot be sent"),
+    code("RC-TEL-003", "no such trace"),
+    code("RC-TEL-004", "the traces cannot be read"),
+];
+
 /// The supervisor.
 pub const UP: &[Code] = &[
     code("RC-UP-001", "the platform already runs"),
@@ -233,7 +241,7 @@ pub const UP: &[Code] = &[
 ];
 
 /// All areas in alphabetical order.
-pub const AREAS: [&[Code]; 10] = [CFG, CLI, DOC, EVT, GW, ING, LED, SRV, STO, UP];
+pub const AREAS: [&[Code]; 11] = [CFG, CLI, DOC, EVT, GW, ING, LED, SRV, STO, TEL, UP];
 
 /// Every code, sorted.
 pub fn all() -> impl Iterator<Item = &'static Code> {

@@ -56,7 +56,7 @@ pub struct OtlpConfig {
 pub(crate) struct SetupError {
     endpoint: String,
     #[source]
-    source: rc_serve::tls::TlsError,
+    source: Box<rc_serve::tls::TlsError>,
 }
 
 /// Spans of one flush.
@@ -154,8 +154,10 @@ impl Exporter {
         counters: Counters,
     ) -> Result<Self, SetupError> {
         let endpoint = config.endpoint.to_string();
-        let channel =
-            Channel::new(config, &resource.version).map_err(|source| SetupError { endpoint, source })?;
+        let channel = Channel::new(config, &resource.version).map_err(|source| SetupError {
+            endpoint,
+            source: Box::new(source),
+        })?;
         Ok(Self {
             queue,
             channel,

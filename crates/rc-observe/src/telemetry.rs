@@ -86,6 +86,3 @@ impl Telemetry {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::cx::{Cx, Output};
 pub(crate) use crate::fault::Outcome;
 
+mod audit;
 mod catalog;
 mod completions;
 mod docs;
@@ -27,6 +28,7 @@ mod search;
 mod serve;
 mod status;
 mod tenant;
+mod trace;
 mod up;
 
 /// From commit to production for multi-tenant services, in one binary.
@@ -62,11 +64,13 @@ pub(crate) enum Command {
     Up(up::Args),
     Status(status::Args),
     Logs(logs::Args),
+    Trace(trace::Args),
     Down(down::Args),
     Ingest(ingest::Args),
     Search(search::Args),
     Docs(docs::Args),
     Tenant(tenant::Args),
+    Audit(audit::Args),
     Catalog(catalog::Args),
     Schema(schema::Args),
     Migrate(migrate::Args),
@@ -91,11 +95,13 @@ impl Command {
             Self::Up(_)
             | Self::Status(_)
             | Self::Logs(_)
+            | Self::Trace(_)
             | Self::Down(_)
             | Self::Ingest(_)
             | Self::Search(_)
             | Self::Docs(_)
             | Self::Tenant(_)
+            | Self::Audit(_)
             | Self::Catalog(_)
             | Self::Schema(_)
             | Self::Migrate(_)
@@ -114,11 +120,13 @@ pub(crate) async fn run(cx: &Cx, command: Command) -> Result<Outcome, miette::Re
         Command::Up(args) => up::run(cx, args).await,
         Command::Status(args) => status::run(cx, args).await,
         Command::Logs(args) => logs::run(cx, args).await,
+        Command::Trace(args) => trace::run(cx, args).await,
         Command::Down(args) => down::run(cx, args).await,
         Command::Ingest(args) => ingest::run(cx, args).await,
         Command::Search(args) => search::run(cx, args).await,
         Command::Docs(args) => docs::run(cx, args).await,
         Command::Tenant(args) => tenant::run(cx, args).await,
+        Command::Audit(args) => audit::run(cx, args).await,
         Command::Catalog(args) => catalog::run(cx, args).await,
         Command::Schema(args) => schema::run(cx, args).await,
         Command::Migrate(args) => migrate::run(cx, args).await,
