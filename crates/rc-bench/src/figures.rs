@@ -23,6 +23,9 @@ pub(crate) struct Figure {
     pub(crate) at_most: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) at_least: Option<f64>,
+    /// The target is held against the worst value; else against the median.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) worst: bool,
     /// In the order of measurement.
     pub(crate) values: Vec<f64>,
 }
@@ -64,6 +67,7 @@ impl Figures {
                 unit,
                 at_most: None,
                 at_least: None,
+                worst: false,
                 values: Vec::new(),
             });
             self.0.len() - 1
@@ -88,5 +92,10 @@ impl Figure {
     /// The value that must be reached.
     pub(crate) fn at_least(&mut self, value: f64) {
         self.at_least = Some(value);
+    }
+
+    /// Every single value must meet the target.
+    pub(crate) fn judged_by_worst(&mut self) {
+        self.worst = true;
     }
 }

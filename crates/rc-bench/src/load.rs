@@ -6,7 +6,7 @@
 //! from a `timerfd`: its lateness and its own CPU time are part of every report. It knows nothing of what
 //! the requests mean.
 
-mod answer;
+pub(crate) mod answer;
 mod connection;
 
 use std::collections::{BTreeMap, VecDeque};

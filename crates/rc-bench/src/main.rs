@@ -5,22 +5,30 @@
 //! the programs as they are shipped. Read first: [`load`], then one of [`subject`].
 
 mod backend;
+mod client;
 mod failure;
 mod figures;
 mod load;
+mod naive;
 mod nginx;
 mod platform;
 mod procs;
+mod requests;
 mod subject;
+mod text;
 
+use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
 use failure::Result;
 use procs::Cores;
+use requests::Documents;
 use subject::{Options, Subject};
+use text::{SEED, Texts};
 
 #[derive(Debug, Parser)]
 #[command(about = "Measures the built rc beside its peers; `cargo xtask bench` runs it")]
@@ -46,6 +54,15 @@ enum Command {
         /// A few seconds instead of minutes: shows that everything works, and measures little
         #[arg(long)]
         quick: bool,
+    },
+    /// Print the published documents as NDJSON, or the queries that fit them
+    Documents {
+        /// How many
+        #[arg(long, default_value_t = 100_000)]
+        count: u64,
+        /// The queries instead
+        #[arg(long)]
+        queries: bool,
     },
     /// Serve the fixed answer that both proxies fetch
     Backend {
@@ -74,6 +91,7 @@ fn main() -> ExitCode {
                 quick,
             },
         ),
+        Command::Documents { count, queries } => publish(count, queries),
         Command::Backend { port, cores } => serve(port, &cores),
     };
     match done {
@@ -95,6 +113,25 @@ fn measure(subject: Subject, options: &Options) -> Result<()> {
 fn serve(port: u16, cores: &str) -> Result<()> {
     Cores::parse(cores)?.pin()?;
     backend::serve(port)
+}
+
+/// Writes what the load is made of, for other tools.
+fn publish(count: u64, queries: bool) -> Result<()> {
+    let texts = Arc::new(Texts::new(SEED));
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    if queries {
+        for query in texts.queries(SEED) {
+            writeln!(out, "{query}")?;
+        }
+    } else {
+        let mut documents = Documents::new(&texts, "doc");
+        for _ in 0..count {
+            let mut line = String::new();
+            documents.write(&mut line);
+            writeln!(out, "{line}")?;
+        }
+    }
+    Ok(out.flush()?)
 }
 
 /// Progress and failures, for the person who waits.

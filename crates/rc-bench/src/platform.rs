@@ -85,20 +85,7 @@ impl Platform {
 
     /// Runs `rc ... --output json` in the project.
     pub(crate) fn rc(&self, args: &[&str]) -> Result<Value> {
-        let output = Command::new(&self.rc)
-            .args(args)
-            .args(["--output", "json", "--project"])
-            .arg(&self.folder)
-            .stdin(Stdio::null())
-            .output()?;
-        if !output.status.success() {
-            return Err(Failure::new(format!(
-                "`rc {}` failed: {}",
-                args.join(" "),
-                String::from_utf8_lossy(&output.stderr).trim_end()
-            )));
-        }
-        Ok(serde_json::from_slice(&output.stdout)?)
+        run(&self.rc, &self.folder, args)
     }
 
     /// The project's folder.
@@ -131,6 +118,37 @@ impl Platform {
     pub(crate) fn stop(self) -> Result<()> {
         self.supervisor.stop()
     }
+}
+
+/// Writes the project into `folder` and prepares its tables, without starting anything.
+pub(crate) fn migrate(rc: &Path, folder: &Path, project: &Project) -> Result<()> {
+    fs_err::create_dir_all(folder)?;
+    write_project(
+        folder,
+        SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)),
+        project,
+    )?;
+    run(rc, folder, &["migrate"])?;
+    Ok(())
+}
+
+/// Runs `rc ... --output json` in the project of that folder.
+fn run(rc: &Path, folder: &Path, args: &[&str]) -> Result<Value> {
+    let output = Command::new(rc)
+        .args(args)
+        .args(["--output", "json", "--project"])
+        .arg(folder)
+        .stdin(Stdio::null())
+        .output()?;
+    if !output.status.success() {
+        return Err(Failure::new(format!(
+            "`rc {}` failed: {}{}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr),
+            String::from_utf8_lossy(&output.stdout).trim_end()
+        )));
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 fn write_project(folder: &Path, address: SocketAddr, project: &Project) -> Result<()> {

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rc_model::clock::monotonic_ns;
-use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::failure::{Failure, Result};
@@ -97,11 +96,6 @@ impl Cores {
             return Err(Failure::new("this process may use no core"));
         };
         Ok((Self(vec![*first]), Self(vec![*last])))
-    }
-
-    /// How many.
-    pub(crate) fn count(&self) -> usize {
-        self.0.len()
     }
 
     /// As one argument of a program: `0,1`.
@@ -284,13 +278,6 @@ pub(crate) fn wait_until(limit: Duration, what: &str, mut holds: impl FnMut() ->
     Ok(())
 }
 
-/// Sends a signal to a process that this bench started.
-pub(crate) fn signal(pid: u32, signal: Signal) -> Result<()> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| Failure::new("0 is no process"))?;
-    Ok(kill_process(pid, signal)?)
-}
-
 /// The end of a log, for an error message.
 pub(crate) fn tail(log: &Path) -> String {
     /// Enough for the last lines.
@@ -302,14 +289,6 @@ pub(crate) fn tail(log: &Path) -> String {
     let from = text.len().saturating_sub(BYTES);
     let from = (from..text.len()).find(|at| text.is_char_boundary(*at));
     from.map_or_else(String::new, |from| text[from..].to_owned())
-}
-
-/// The program `name` in the folders where systems keep servers.
-pub(crate) fn find_program(folders: &[PathBuf], name: &str) -> Option<PathBuf> {
-    folders
-        .iter()
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file())
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! What can be measured, one module each.
 
 mod gateway;
+mod ingest;
+mod mixed;
+mod sustained;
+mod telemetry;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::figures::Measured;
 
 /// A subject, by the name of its results.
@@ -12,6 +16,14 @@ use crate::figures::Measured;
 pub(crate) enum Subject {
     /// CPU time of a proxied request, beside nginx
     Gateway,
+    /// Batches and singles, beside plain inserts and binary COPY
+    Ingest,
+    /// A minute of documents on the embedded store, and how far the search is behind
+    Sustained,
+    /// Reads, searches and writes together at 100,000 documents
+    Mixed,
+    /// CPU time with traces on against off
+    Telemetry,
 }
 
 /// What every subject is told.
@@ -27,6 +39,23 @@ impl Subject {
     pub(crate) fn measure(self, options: &Options) -> Result<Measured> {
         match self {
             Self::Gateway => gateway::measure(options),
+            Self::Ingest => ingest::measure(options),
+            Self::Sustained => sustained::measure(options),
+            Self::Mixed => mixed::measure(options),
+            Self::Telemetry => telemetry::measure(options),
         }
     }
+}
+
+/// An error where `folder` lies in memory: a commit there waits for nothing.
+fn require_real_disk(folder: &Path) -> Result<()> {
+    /// `TMPFS_MAGIC` of linux/magic.h.
+    const TMPFS: i64 = 0x0102_1994;
+    if i64::from(rustix::fs::statfs(folder)?.f_type) == TMPFS {
+        return Err(Failure::new(format!(
+            "{} lies in memory, where a commit waits for nothing: set TMPDIR to a folder on a disk",
+            folder.display()
+        )));
+    }
+    Ok(())
 }

@@ -20,11 +20,11 @@ const VERSIONS: &str = "/usr/lib/postgresql";
 /// Folders of other installations.
 const FOLDERS: [&str; 3] = ["/usr/local/pgsql/bin", "/usr/local/bin", "/usr/bin"];
 
-/// `$1` programs, `$2` folder, `$3` listen address, `$4` port. Stops at the end of standard input.
+/// `$1` programs, `$2` folder, `$3` listen address, `$4` port, `$5` settings. Stops at the end of standard
+/// input.
 const WATCHDOG: &str = r#"
-"$1/postgres" -D "$2/data" -k "$2" -h "$3" -p "$4" \
-    -c fsync=off -c full_page_writes=off -c shared_buffers=64MB -c max_connections=200 \
-    -c max_prepared_transactions=8 -c autovacuum_naptime=5s -c logging_collector=off \
+"$1/postgres" -D "$2/data" -k "$2" -h "$3" -p "$4" $5 \
+    -c max_connections=200 -c max_prepared_transactions=8 -c logging_collector=off \
     </dev/null >>"$2/log" 2>&1 &
 server=$!
 cat >/dev/null
@@ -32,6 +32,12 @@ kill -QUIT $server 2>/dev/null
 wait $server
 [ -e "$2/keep" ] || rm -rf "$2"
 "#;
+
+/// A server whose data may be lost with the machine: tests do not crash the machine.
+const FAST: &str = "-c fsync=off -c full_page_writes=off -c shared_buffers=64MB -c autovacuum_naptime=5s";
+
+/// A server that keeps what it has acknowledged, with a cache of a fraction of a small machine.
+const DURABLE: &str = "-c fsync=on -c full_page_writes=on -c synchronous_commit=on -c shared_buffers=256MB";
 
 /// A running server. Dropping the last use of a server of one's own stops it; the shared one lives as
 /// long as the process.
@@ -41,6 +47,7 @@ pub struct Postgres {
     /// Not zero for a server that also listens on loopback.
     tcp_port: u16,
     owner: Option<(u32, u32)>,
+    settings: &'static str,
     /// The shell; closing its standard input stops the server. Locked by stop and start.
     watchdog: Mutex<Option<Child>>,
 }
@@ -79,6 +86,19 @@ impl Postgres {
     /// When PostgreSQL is not installed or does not start.
     #[must_use]
     pub fn start_own(tcp: bool) -> Self {
+        Self::start_with(FAST, tcp)
+    }
+
+    /// A server of the caller's own that waits for the disk at every commit, for measurements.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start.
+    #[must_use]
+    pub fn start_durable() -> Self {
+        Self::start_with(DURABLE, false)
+    }
+
+    fn start_with(settings: &'static str, tcp: bool) -> Self {
         let programs = programs();
         let folder = tempfile::Builder::new()
             .prefix("rc-test-pg-")
@@ -94,6 +114,7 @@ impl Postgres {
             folder,
             tcp_port: if tcp { free_port() } else { 0 },
             owner,
+            settings,
             watchdog: Mutex::new(None),
         };
         let data = server.folder.join("data");
@@ -203,6 +224,7 @@ impl Postgres {
             .arg(&self.folder)
             .arg(if self.tcp_port == 0 { "" } else { "127.0.0.1" })
             .arg(port.to_string())
+            .arg(self.settings)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -4,22 +4,22 @@ use memchr::memmem;
 
 /// A whole answer at the start of some bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// Where the body begins.
-    pub(super) body: usize,
+    pub(crate) body: usize,
     /// Where the next answer would begin.
-    pub(super) end: usize,
+    pub(crate) end: usize,
     /// The other side closes the connection after it.
-    pub(super) closes: bool,
+    pub(crate) closes: bool,
 }
 
 /// Why bytes are no answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed(pub(super) &'static str);
+pub(crate) struct Malformed(pub(crate) &'static str);
 
 /// The answer at the start of `bytes`; `None` while it is not complete.
-pub(super) fn read(bytes: &[u8]) -> Result<Option<Answer>, Malformed> {
+pub(crate) fn read(bytes: &[u8]) -> Result<Option<Answer>, Malformed> {
     let Some(head) = memmem::find(bytes, b"\r\n\r\n") else {
         return Ok(None);
     };

@@ -21,7 +21,8 @@ fn a_process_ends_when_it_is_dropped_and_its_family_is_known() {
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
     let sleeper = all.into_iter().find(|other| *other != pid).unwrap();
     // The shell that was ended did not take its own child with it; the test does.
-    super::signal(sleeper, rustix::process::Signal::KILL).unwrap();
+    let sleeper = rustix::process::Pid::from_raw(sleeper.cast_signed()).unwrap();
+    rustix::process::kill_process(sleeper, rustix::process::Signal::KILL).unwrap();
 }
 
 /// Uses the CPU for so many milliseconds.

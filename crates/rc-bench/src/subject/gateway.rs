@@ -62,7 +62,7 @@ pub(super) fn measure(options: &Options) -> Result<Measured> {
         Ok::<_, Failure>((platform, port))
     };
     let (traced, port) = start("traced", None)?;
-    let (silent, _) = start("silent", None)?;
+    let (silent, _) = start("silent", Some(false))?;
     let nginx = Nginx::start(&options.nginx, &options.scratch.join("nginx"), port, &subject)?;
     let request = |key: &str| {
         format!(
