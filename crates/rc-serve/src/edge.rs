@@ -221,6 +221,7 @@ async fn around(State(state): State<Arc<EdgeState>>, mut request: Request, next:
         response.headers_mut().insert(REQUEST_ID_HEADER, id);
     }
     let status = response.status();
+    let recorded = open.as_ref().map(|_| context.trace);
     if let Some(open) = open {
         finish_span(open, &context, &method, &route, status, code.as_deref());
     }
@@ -233,6 +234,7 @@ async fn around(State(state): State<Arc<EdgeState>>, mut request: Request, next:
         tier,
         status,
         took,
+        trace: recorded,
     });
     let wanted = match state.access {
         AccessLog::All => !internal || status.is_server_error(),
