@@ -13,7 +13,7 @@ use crate::cx::Cx;
 use crate::process::{self, Stop, Stopwatch};
 
 /// The oldest Go that builds the pinned Go tools (their `go` directive, rounded up to a release).
-const GO_MIN: (u32, u32) = (1, 24);
+const GO_MIN: (u32, u32) = (1, 25);
 
 /// A program that is not in Debian at the version we want.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ enum Source {
     Crate,
     /// A Go package below a module.
     Go { package: &'static str },
+    /// A Go program of this repository, with its dependencies pinned in its own `go.mod` and `go.sum`.
+    GoHere { folder: &'static str },
     /// A Python package, with its dependencies pinned in `xtask/requirements.txt`.
     Python,
 }
@@ -58,8 +60,17 @@ pub(crate) const SCHEMATHESIS: Tool = Tool {
     source: Source::Python,
 };
 
+/// Other people's code that reads and checks a log which `rc-ledger` wrote.
+pub(crate) const LEDGER_CHECK: Tool = Tool {
+    name: "ledger-check",
+    version: "1",
+    source: Source::GoHere {
+        folder: "fixtures/ledger",
+    },
+};
+
 /// All pinned tools, cheapest to install first.
-const TOOLS: [&Tool; 3] = [&SCHEMATHESIS, &GITLEAKS, &CARGO_DENY];
+const TOOLS: [&Tool; 4] = [&LEDGER_CHECK, &SCHEMATHESIS, &GITLEAKS, &CARGO_DENY];
 
 /// Installs whatever is missing; well under a second when nothing is.
 pub(crate) fn run(cx: &Cx) -> Result<(), Stop> {
@@ -90,6 +101,7 @@ pub(crate) fn tool(cx: &Cx, tool: &Tool) -> Result<(), Stop> {
         match tool.source {
             Source::Crate => install_crate(cx, tool, &folder)?,
             Source::Go { package } => install_go(cx, tool, package, &folder)?,
+            Source::GoHere { folder: here } => build_go(cx, tool, here, &folder)?,
             Source::Python => install_python(cx, &folder)?,
         }
         fs_err::write(&stamp, wanted)?;
@@ -118,12 +130,19 @@ impl Tool {
     fn stamp(&self, cx: &Cx) -> Result<String, Stop> {
         match self.source {
             Source::Crate | Source::Go { .. } => Ok(self.version.to_owned()),
+            Source::GoHere { folder } => GO_SOURCES
+                .iter()
+                .map(|file| cx.read(&format!("{folder}/{file}")))
+                .collect(),
             Source::Python => cx.read(REQUIREMENTS),
         }
     }
 }
 
 const REQUIREMENTS: &str = "xtask/requirements.txt";
+
+/// What a Go program of ours is made of: a change of any of them builds it again.
+const GO_SOURCES: [&str; 3] = ["go.mod", "go.sum", "main.go"];
 
 fn install_crate(cx: &Cx, tool: &Tool, folder: &Path) -> Result<(), Stop> {
     let build = cx.cache.join("tools/build");
@@ -152,6 +171,32 @@ fn install_crate(cx: &Cx, tool: &Tool, folder: &Path) -> Result<(), Stop> {
 }
 
 fn install_go(cx: &Cx, tool: &Tool, package: &str, folder: &Path) -> Result<(), Stop> {
+    need_go(cx, tool)?;
+    let mut command = Command::new("go");
+    command
+        .arg("install")
+        .arg(format!("{package}@v{}", tool.version))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .env("GOBIN", folder.join("bin"))
+        .env("CGO_ENABLED", "0");
+    process::run(&mut command)
+}
+
+fn build_go(cx: &Cx, tool: &Tool, here: &str, folder: &Path) -> Result<(), Stop> {
+    need_go(cx, tool)?;
+    let mut command = Command::new("go");
+    command
+        .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-o"])
+        .arg(tool.program(folder))
+        .arg(".")
+        .current_dir(cx.root.join(here))
+        .stdin(Stdio::null())
+        .env("CGO_ENABLED", "0");
+    process::run(&mut command)
+}
+
+fn need_go(cx: &Cx, tool: &Tool) -> Result<(), Stop> {
     let found = cx
         .program("go")
         .and_then(|go| process::output(Command::new(go).arg("version")).ok());
@@ -172,15 +217,7 @@ fn install_go(cx: &Cx, tool: &Tool, package: &str, folder: &Path) -> Result<(), 
             ),
         )));
     }
-    let mut command = Command::new("go");
-    command
-        .arg("install")
-        .arg(format!("{package}@v{}", tool.version))
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .env("GOBIN", folder.join("bin"))
-        .env("CGO_ENABLED", "0");
-    process::run(&mut command)
+    Ok(())
 }
 
 /// `go version go1.26.8 linux/amd64` to `(1, 26)`.

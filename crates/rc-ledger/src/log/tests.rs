@@ -6,6 +6,7 @@ use crate::{Reader, leaf_hash, root_of};
 
 mod crash;
 mod folder;
+mod foreign;
 pub(crate) mod support;
 
 use support::Keys;
