@@ -24,6 +24,12 @@ impl TraceContext {
         }
     }
 
+    /// The same place, recorded or not: for whoever begins a trace and decides.
+    #[must_use]
+    pub const fn with_sampled(self, sampled: bool) -> Self {
+        Self { sampled, ..self }
+    }
+
     /// A span below this one in the same trace.
     #[must_use]
     pub fn child(self, mut random: impl FnMut() -> u64) -> Self {

@@ -19,7 +19,7 @@ use rc_model::catalog::Builtin;
 use rc_model::project::{GatewaySection, ProjectFile};
 use rc_serve::tls;
 use rc_store::{Postgres, PostgresOptions, Sqlite, SqliteOptions, StoreUrl};
-use rc_traffic::{Gateway, GatewayConfig, Hooks, KeySet, Listener, Snapshot};
+use rc_traffic::{Gateway, GatewayConfig, Hooks, KeySet, Listener, Snapshot, Tracing};
 
 use crate::audit::Sender;
 use crate::service::{Deps, ServiceConfig, StartError};
@@ -81,7 +81,11 @@ pub async fn run(config: ServiceConfig, options: Options, deps: Deps) -> Result<
     let snapshot = Snapshot::build(spec).map_err(|error| StartError::new(error.code(), error.to_string()))?;
     let keys = open_keys(&config).await?;
     deps.marks.data_version.set_migration(keys.newest_migration());
-    let settings = gateway_config(&loaded.model.project, &layout, &config, options)?;
+    let mut settings = gateway_config(&loaded.model.project, &layout, &config, options)?;
+    settings.telemetry = deps.telemetry.clone().map(|sink| Tracing {
+        sink,
+        sample: loaded.model.project.telemetry.sample,
+    });
 
     let (admin, requests) = Admin::channel();
     let gateway = Gateway::new(

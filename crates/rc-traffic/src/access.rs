@@ -6,13 +6,17 @@
 use std::rc::Rc;
 
 use rc_model::TraceContext;
-use rc_model::clock::monotonic_ns;
+use rc_model::clock::{monotonic_ns, unix_ns};
 use rc_model::project::AccessLog;
+use rc_serve::Pseudonym;
 
 use crate::answer::{hex32, put};
+use crate::exemplar::Exemplar;
 use crate::limit::Verdict;
 use crate::metrics::STATUS_CLIENT_GONE;
 use crate::path::method_name;
+use crate::request::Protocol;
+use crate::span::{self, Ended};
 use crate::worker::{View, Worker};
 
 /// One request under way.
@@ -22,6 +26,16 @@ pub(crate) struct Ticket {
     start_ns: u64,
     /// The gateway's own span; services hang theirs below it.
     pub(crate) trace: TraceContext,
+    /// The client's span, when it has one.
+    parent: Option<u64>,
+    /// Absent where no head was understood.
+    pub(crate) protocol: Option<Protocol>,
+    /// Who asks, as logs call them.
+    pub(crate) user: Option<Pseudonym>,
+    /// How long the service took to begin its answer. Measured for traced requests only.
+    pub(crate) upstream_ns: Option<u64>,
+    /// Why it failed: a refusal's code, or a word.
+    pub(crate) error: Option<&'static str>,
     /// The client's own id for the request, when it gave a sane one. Else the trace id serves.
     pub(crate) request_id: Option<Box<str>>,
     pub(crate) method: Option<usize>,
@@ -41,13 +55,22 @@ impl Ticket {
         let parent = traceparent.and_then(TraceContext::parse);
         let trace = match parent {
             Some(parent) => parent.child(|| worker.random()),
-            None => TraceContext::start(|| worker.random()),
+            None => {
+                let trace = TraceContext::start(|| worker.random());
+                let tracing = worker.shared.config.telemetry.as_ref();
+                trace.with_sampled(tracing.is_some_and(|tracing| tracing.samples(trace.trace_id())))
+            }
         };
         Self {
             worker: Rc::clone(worker),
             view: worker.view(),
             start_ns: monotonic_ns(),
             trace,
+            parent: parent.map(TraceContext::span_id),
+            protocol: None,
+            user: None,
+            upstream_ns: None,
+            error: None,
             request_id: None,
             method: None,
             route: None,
@@ -62,6 +85,11 @@ impl Ticket {
 
     pub(crate) fn view(&self) -> &Rc<View> {
         &self.view
+    }
+
+    /// Whether its span is recorded here.
+    pub(crate) fn traced(&self) -> bool {
+        self.trace.sampled() && self.worker.shared.config.telemetry.is_some()
     }
 
     /// Appends the fields that every answer carries.
@@ -111,6 +139,7 @@ impl Ticket {
             request_id = self.request_id.as_deref().unwrap_or(&trace_id),
             trace_id,
             tenant,
+            user = self.user.as_ref().map(Pseudonym::as_str),
             method = self.method.map_or("other", method_name),
             route,
             status,
@@ -133,7 +162,37 @@ impl Drop for Ticket {
         let tier = self
             .tenant
             .map_or(0, |tenant| active.snapshot.tenants[tenant].tier);
-        active.series[row][tier].record(self.worker.index, self.method, status, took_ns);
+        let series = &active.series[row][tier];
+        series.record(self.worker.index, self.method, status, took_ns);
+        if let Some(tracing) = &self.worker.shared.config.telemetry
+            && self.trace.sampled()
+        {
+            let ended_unix_ns = unix_ns();
+            let exemplar = Exemplar {
+                trace_id: self.trace.trace_id(),
+                took_ns,
+                at_ms: ended_unix_ns / 1_000_000,
+            };
+            series.exemplify(self.worker.index, exemplar);
+            span::emit(
+                &*tracing.sink,
+                &active.snapshot,
+                &Ended {
+                    trace: self.trace,
+                    parent: self.parent,
+                    protocol: self.protocol,
+                    method: self.method,
+                    route: self.route,
+                    tenant: self.tenant,
+                    request_id: self.request_id.as_deref(),
+                    upstream_ns: self.upstream_ns,
+                    error: self.error,
+                    status,
+                    took_ns,
+                    ended_unix_ns,
+                },
+            );
+        }
         self.log(status, took_ns);
     }
 }

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rc_model::{KeyId, TraceContext};
+use rc_serve::Pseudonym;
 use tokio::time::Instant;
 
 use crate::access::Ticket;
@@ -64,6 +65,7 @@ enum Identity {
     Tenant {
         index: usize,
         key: Option<KeyId>,
+        user: Option<Pseudonym>,
     },
     /// Nobody in particular, on a route that is open to everybody.
     Anonymous,
@@ -82,6 +84,7 @@ pub(crate) fn decide(worker: &Rc<Worker>, peer: &Peer, head: &Head<'_>, room: Ve
                 .find(|field| field.name.eq_ignore_ascii_case("traceparent"));
             let mut ticket = Ticket::new(worker, parent.map(|field| field.value));
             ticket.method = path::method(head.method.as_bytes()).map(path::method_index);
+            ticket.protocol = Some(head.protocol);
             // How the body is framed was not agreed upon, so the connection ends here.
             return Decided {
                 ticket,
@@ -95,6 +98,7 @@ pub(crate) fn decide(worker: &Rc<Worker>, peer: &Peer, head: &Head<'_>, room: Ve
     };
     let mut ticket = Ticket::new(worker, facts.traceparent);
     ticket.request_id = facts.request_id.map(Into::into);
+    ticket.protocol = Some(head.protocol);
     let decision =
         decide_facts(worker, peer, head, &facts, &mut ticket, room).unwrap_or_else(Decision::Refuse);
     Decided {
@@ -137,8 +141,9 @@ fn decide_facts(
         ticket.route = Some(route);
     }
     let identity = identify(worker, peer, facts, active, found)?;
-    if let Identity::Tenant { index, .. } = &identity {
+    if let Identity::Tenant { index, user, .. } = &identity {
         ticket.tenant = Some(*index);
+        ticket.user = *user;
     }
     rate(worker, peer, &identity, active, ticket)?;
     let route = match found {
@@ -168,7 +173,6 @@ fn decide_facts(
     let hop = Hop {
         peer,
         trace: ticket.trace,
-        timeout,
         tenant: match &identity {
             Identity::Tenant { index, .. } => &active.snapshot.tenants[*index].hop_headers,
             Identity::Anonymous => b"",
@@ -277,6 +281,7 @@ fn identify(
             Some(index) => Ok(Identity::Tenant {
                 index: *index as usize,
                 key: None,
+                user: None,
             }),
             None => Err(unproved(worker, peer, active, &UNAUTHENTICATED)),
         };
@@ -286,12 +291,13 @@ fn identify(
         let entry = Presented::parse(shown).and_then(|key| key.verify(&***keys));
         let proved = entry.and_then(|entry| {
             let index = *active.snapshot.by_tenant.get(&entry.tenant)?;
-            Some((index as usize, entry.id.clone()))
+            Some((index as usize, entry.id.clone(), entry.user))
         });
         return match proved {
-            Some((index, key)) => Ok(Identity::Tenant {
+            Some((index, key, user)) => Ok(Identity::Tenant {
                 index,
                 key: Some(key),
+                user,
             }),
             None => Err(unproved(worker, peer, active, &UNAUTHENTICATED)),
         };

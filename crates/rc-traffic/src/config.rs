@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rc_model::project::{AccessLog, RateLimitHeaders};
+use rc_model::telemetry::TelemetrySink;
 
 /// Settings of one gateway.
 #[derive(Debug, Clone)]
@@ -25,6 +26,28 @@ pub struct GatewayConfig {
     pub access_log: AccessLog,
     /// How long requests that are under way may take to finish when the gateway stops.
     pub drain: Duration,
+    /// Where the spans of requests go, and of which; absent: nowhere.
+    pub telemetry: Option<Tracing>,
+}
+
+/// How requests are traced.
+#[derive(Debug, Clone)]
+pub struct Tracing {
+    /// Where spans go.
+    pub sink: Arc<dyn TelemetrySink>,
+    /// The share of the traces that begin here that are recorded, 0 to 1. It decides by the low 64 bits of
+    /// the trace's id, so that whoever asks again decides the same. A caller that has a trace has decided.
+    pub sample: f64,
+}
+
+impl Tracing {
+    /// Whether a trace that begins here is recorded.
+    #[must_use]
+    pub fn samples(&self, trace_id: u128) -> bool {
+        // A number below 2^64 that is rounded stays in order; 1.0 and more take all.
+        let low = (trace_id & u128::from(u64::MAX)) as f64;
+        self.sample >= 1.0 || low < self.sample * 2.0_f64.powi(64)
+    }
 }
 
 /// One listening socket.
@@ -106,6 +129,7 @@ impl GatewayConfig {
             ratelimit_headers: RateLimitHeaders::default(),
             access_log: AccessLog::default(),
             drain: Duration::from_secs(10),
+            telemetry: None,
         }
     }
 }

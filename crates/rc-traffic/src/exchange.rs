@@ -8,6 +8,7 @@ use std::future::{Future as _, poll_fn};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use rc_model::clock::monotonic_ns;
 use tokio::time::Instant;
 
 use crate::access::Ticket;
@@ -16,12 +17,15 @@ use crate::forward::Forward;
 use crate::io::{OUTBOX_BYTES_HIGH, Timer};
 use crate::metrics::bump;
 use crate::request::Framing;
+use crate::span;
 use crate::upstream::{Connection, Length, Pool, ResponseHead};
 use crate::wire::Step;
 use crate::worker::Worker;
 
 /// Endpoints tried for one request when connecting fails.
 const CONNECT_TRIES_MAX: usize = 3;
+/// Why an answer is cut in which no byte moved for the stall timeout.
+const NO_PROGRESS: &str = "no progress";
 /// What a client is told to wait when a service cannot be reached: about the time a restart takes.
 const DOWN_RETRY_AFTER_NS: u64 = 1_000_000_000;
 
@@ -87,18 +91,18 @@ pub(crate) async fn carry<D: Downstream>(
     let mut fields = Vec::with_capacity(512);
     loop {
         let pool = pools.choose(attempt);
-        let kept = if replayed {
-            None
-        } else {
-            pool.checkout(Instant::now())
-        };
+        let mut now = Instant::now();
+        let kept = if replayed { None } else { pool.checkout(now) };
         let connection = match kept {
             Some(connection) => {
                 bump(&worker.counters().upstream_reuses);
                 connection
             }
             None => match connect(worker, &pool, client, forward, timer).await {
-                Ok(connection) => connection,
+                Ok(connection) => {
+                    now = Instant::now();
+                    connection
+                }
                 Err(Some(fail)) => return refusal(worker, ticket, service, fail),
                 Err(None) if attempt + 1 < pools.len().min(CONNECT_TRIES_MAX) => {
                     attempt += 1;
@@ -116,12 +120,14 @@ pub(crate) async fn carry<D: Downstream>(
             sent_all: true,
             body_bytes: 0,
         };
-        exchange.connection.outbox.data.extend_from_slice(&forward.head);
+        forward.write(now, &mut exchange.connection.outbox.data);
         if exchange.sending {
             exchange.client.want_body();
             exchange.sent_all = false;
         }
+        let sent_ns = ticket.traced().then(monotonic_ns);
         let head = poll_fn(|cx| exchange.poll_head(&mut fields, cx)).await;
+        ticket.upstream_ns = sent_ns.map(|sent_ns| monotonic_ns().saturating_sub(sent_ns));
         ticket.bytes_in = exchange.body_bytes;
         match head {
             Ok(head) => {
@@ -320,13 +326,17 @@ impl<D: Downstream> Exchange<'_, D> {
                 limit = None;
             }
             let until = *limit.get_or_insert_with(|| Instant::now() + stall);
-            self.timer.poll(until, cx).map(|()| Err("no progress"))
+            self.timer.poll(until, cx).map(|()| Err(NO_PROGRESS))
         });
         if let Err(reason) = whole.await {
             let trace_id = ticket.trace.trace_id_hex();
             tracing::debug!(reason, trace_id, "the answer was cut");
-            // The client gets what came, and sees that it is not the whole.
-            flush(self.client, self.timer, stall).await;
+            ticket.error = Some(span::CUT);
+            // The client gets what came, and sees that it is not the whole. One that took nothing for so long
+            // is not waited for again.
+            if reason != NO_PROGRESS {
+                flush(self.client, self.timer, stall).await;
+            }
             return Fate::Cut;
         }
         ticket.bytes_in = self.body_bytes;

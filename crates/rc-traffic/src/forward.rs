@@ -2,7 +2,6 @@
 
 use rc_model::{KeyId, TraceContext};
 use rc_serve::context::{DEADLINE_HEADER, TRACEPARENT_HEADER, USER_HEADER};
-use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::access::Ticket;
@@ -12,7 +11,7 @@ use crate::worker::Peer;
 
 /// A request that was admitted.
 pub(crate) struct Forward {
-    /// The whole head for the service, ready to be sent.
+    /// The head for the service but for its last field, which [`Self::write`] adds.
     pub(crate) head: Vec<u8>,
     pub(crate) framing: Framing,
     pub(crate) upstream: usize,
@@ -24,17 +23,33 @@ pub(crate) struct Forward {
     pub(crate) replayable: bool,
 }
 
+impl Forward {
+    /// Appends the whole head as it is sent at `now`: the service is told the time that is left, which
+    /// connecting and trying again have shortened.
+    pub(crate) fn write(&self, now: Instant, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.head);
+        let left = self.deadline.saturating_duration_since(now);
+        // In 64 bits: the library's own conversions divide 128 of them.
+        let part_ms = left.subsec_nanos().div_ceil(1_000_000);
+        let left_ms = left
+            .as_secs()
+            .saturating_mul(1_000)
+            .saturating_add(u64::from(part_ms));
+        put_number(out, DEADLINE_HEADER, left_ms);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
 /// What the gateway says about a request to the service.
 pub(crate) struct Hop<'a> {
     pub(crate) peer: &'a Peer,
     pub(crate) trace: TraceContext,
-    pub(crate) timeout: Duration,
     /// Ready fields that name the tenant and its tier.
     pub(crate) tenant: &'a [u8],
     pub(crate) key: Option<&'a KeyId>,
 }
 
-/// Writes the head into `out`. Every byte of it was checked by [`crate::request`] or is the gateway's own.
+/// Writes the head into `out`, but for its last field. Every byte of it was checked by [`crate::request`] or is the gateway's own.
 pub(crate) fn write_head(
     mut out: Vec<u8>,
     head: &Head<'_>,
@@ -73,11 +88,6 @@ pub(crate) fn write_head(
     if let Some(key) = hop.key {
         put(&mut out, USER_HEADER, key.as_str().as_bytes());
     }
-    put_number(
-        &mut out,
-        DEADLINE_HEADER,
-        u64::try_from(hop.timeout.as_millis()).unwrap_or(u64::MAX),
-    );
     put(&mut out, TRACEPARENT_HEADER, &hop.trace.encode());
     ticket.write_request_id(&mut out);
     if let Some(address) = hop.peer.address {
@@ -93,7 +103,6 @@ pub(crate) fn write_head(
             if hop.peer.secure { b"https" } else { b"http" },
         );
     }
-    out.extend_from_slice(b"\r\n");
     out
 }
 

@@ -140,6 +140,13 @@ impl Gateway {
         Box::new(TrafficCollector(Arc::clone(&self.shared.metrics)))
     }
 
+    /// OpenMetrics text of a registry that has [`Self::collector`], with a trace as an example on each
+    /// bucket of durations that has one.
+    #[must_use]
+    pub fn with_exemplars(&self, text: &str) -> String {
+        self.shared.metrics.with_exemplars(text)
+    }
+
     /// Binds every listener. Must be called inside a Tokio runtime.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use rc_model::{KeyId, TenantId};
+use rc_serve::Pseudonym;
 use sha2::Digest as _;
 use subtle::{Choice, ConstantTimeEq as _};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -49,6 +50,8 @@ pub struct KeyEntry {
     pub hash: SecretHash,
     /// Whom the key speaks for.
     pub tenant: TenantId,
+    /// What logs call whoever shows it; worked out once, not for each line.
+    pub user: Option<Pseudonym>,
 }
 
 /// The keys that are valid at this moment. A revoked key is simply not in the table.

@@ -28,6 +28,7 @@ pub(crate) fn refuse<D: Downstream>(
     let mut body = Vec::with_capacity(320);
     refusal.write_body(Some(ticket.trace.trace_id()), &mut body);
     ticket.silent = false;
+    ticket.error = Some(refusal.kind.code);
     give(client, refusal.kind.status, &fields, &body, ticket, is_head);
 }
 

@@ -3,10 +3,10 @@
 //! Each worker writes only its own shard, with plain loads and stores, so that the data path takes no
 //! lock and no contended cache line; a scrape adds the shards up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -16,13 +16,14 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use rc_serve::metrics::DURATION_BUCKETS;
 
+use crate::exemplar::{self, Exemplar, Exemplars};
 use crate::path::{METHOD_COUNT, method_name};
 
 /// Status classes: `1xx` to `5xx`, and requests whose client left before the answer.
 const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "gone"];
 /// The last row counts methods that the gateway does not carry.
 const METHOD_ROWS: usize = METHOD_COUNT + 1;
-const BUCKETS: usize = DURATION_BUCKETS.len();
+pub(crate) const BUCKETS: usize = DURATION_BUCKETS.len();
 
 /// Stands for "the client left" where a status is expected (the number nginx uses).
 pub(crate) const STATUS_CLIENT_GONE: u16 = 499;
@@ -48,6 +49,8 @@ struct Shard {
     requests: [[AtomicU64; CLASSES.len()]; METHOD_ROWS],
     buckets: [AtomicU64; BUCKETS + 1],
     sum_ns: AtomicU64,
+    /// Made by the first traced request: most series of a large catalogue never have one.
+    exemplars: OnceLock<Box<Exemplars>>,
 }
 
 /// Events of one worker. Owned by that worker for writing.
@@ -110,6 +113,18 @@ impl TrafficMetrics {
                 .or_insert_with(|| Arc::new(Series::new(self.workers.len()))),
         )
     }
+
+    /// `text` with an example on each line of a bucket that has one.
+    pub(crate) fn with_exemplars(&self, text: &str) -> String {
+        let mut known = HashMap::new();
+        for (key, series) in &*self.series.lock().unwrap_or_else(PoisonError::into_inner) {
+            let buckets: Vec<Option<Exemplar>> = (0..=BUCKETS).map(|at| series.exemplar(at)).collect();
+            if buckets.iter().any(Option::is_some) {
+                known.insert(exemplar::labels(&key.service, &key.route, &key.tier), buckets);
+            }
+        }
+        exemplar::annotate(text, &known)
+    }
 }
 
 impl Series {
@@ -131,6 +146,21 @@ impl Series {
         add(&shard.sum_ns, took_ns);
     }
 
+    /// Remembers a traced request as the example of its bucket.
+    pub(crate) fn exemplify(&self, worker: usize, exemplar: Exemplar) {
+        let exemplars = self.shards[worker].exemplars.get_or_init(Box::default);
+        exemplars.set(bucket(exemplar.took_ns), exemplar);
+    }
+
+    /// The newest example of a bucket, whichever worker had it.
+    fn exemplar(&self, bucket: usize) -> Option<Exemplar> {
+        let all = self
+            .shards
+            .iter()
+            .filter_map(|shard| shard.exemplars.get()?.get(bucket));
+        all.max_by_key(|exemplar| exemplar.at_ms)
+    }
+
     fn requests(&self, method: usize, class: usize) -> u64 {
         self.total(|shard| &shard.requests[method][class])
     }
@@ -149,6 +179,7 @@ impl Shard {
             requests: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
             buckets: std::array::from_fn(|_| AtomicU64::new(0)),
             sum_ns: AtomicU64::new(0),
+            exemplars: OnceLock::new(),
         }
     }
 }

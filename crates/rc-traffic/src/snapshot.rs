@@ -14,7 +14,7 @@ use rc_model::units::Rate;
 use rc_model::{ServiceId, TenantId, TierId};
 
 use crate::limit::Gcra;
-use crate::path::{self, RouteTable, TableError};
+use crate::path::{self, METHOD_COUNT, RouteTable, TableError, method_name};
 
 /// Most tenants in one snapshot.
 pub const TENANTS_MAX: usize = 1 << 20;
@@ -164,6 +164,8 @@ pub(crate) struct TenantPolicy {
 #[derive(Debug)]
 pub(crate) struct RoutePolicy {
     pub(crate) path: String,
+    /// What spans are called: `GET /docs`, one for each method.
+    pub(crate) spans: [Box<str>; METHOD_COUNT],
     pub(crate) upstream: usize,
     pub(crate) timeout: Option<Duration>,
     pub(crate) public: bool,
@@ -283,8 +285,10 @@ fn build_routes(
                 service,
             });
         }
+        let path = path::trimmed(&route.path);
         routes.push(RoutePolicy {
-            path: path::trimmed(&route.path).to_owned(),
+            spans: std::array::from_fn(|method| format!("{} {path}", method_name(method)).into()),
+            path: path.to_owned(),
             upstream: upstream.unwrap_or_default(),
             timeout: route.timeout.map(rc_model::units::Span::duration),
             public: route.public,

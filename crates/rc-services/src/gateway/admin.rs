@@ -89,7 +89,10 @@ impl AdminHandler for Admin {
 async fn handle(shared: &Shared, request: Request<Bytes>) -> Response<Bytes> {
     let path = request.uri().path();
     let answer = match (request.method(), path) {
-        (&Method::GET, "/metrics") => return text(OPENMETRICS, shared.deps.metrics.render()),
+        (&Method::GET, "/metrics") => {
+            let metrics = shared.gateway.with_exemplars(&shared.deps.metrics.render());
+            return text(OPENMETRICS, metrics);
+        }
         (&Method::GET, "/-/config") => Ok(json(StatusCode::OK, &shared.config_report())),
         (&Method::POST, "/-/reload") => Ok(json(StatusCode::OK, &shared.reload().await)),
         (&Method::GET, "/-/keys") => list_keys(shared, request.uri().query()).await,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rc_model::catalog::Builtin;
 use rc_model::{Digest, KeyId, TenantId, Timestamp};
+use rc_serve::Pseudonymizer;
 use rc_store::{Error, Migrations, Postgres, Sqlite};
 use rc_traffic::key::{KeyEntry, KeySet, SecretHash};
 
@@ -243,15 +244,16 @@ pub fn postgres_migrations() -> [(&'static str, Migrations); 2] {
     ]
 }
 
-/// The keys that are valid at `now`, for the data path.
+/// The keys that are valid at `now`, for the data path. `users` names in logs who shows them.
 #[must_use]
-pub fn key_set(records: &[KeyRecord], now: Timestamp) -> KeySet {
+pub fn key_set(records: &[KeyRecord], now: Timestamp, users: Option<&Pseudonymizer>) -> KeySet {
     let valid = records.iter().filter(|record| record.is_valid(now));
     valid
         .map(|record| KeyEntry {
             id: record.key_id.clone(),
             hash: SecretHash::from_bytes(record.hash),
             tenant: record.tenant.clone(),
+            user: users.map(|users| users.user(&record.key_id)),
         })
         .collect()
 }

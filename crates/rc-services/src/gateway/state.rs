@@ -155,8 +155,11 @@ impl Shared {
     pub(super) fn change_keys<T>(&self, change: impl FnOnce(&mut Vec<KeyRecord>) -> T) -> T {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = change(&mut records);
-        self.gateway
-            .set_keys(Arc::new(key_set(&records, self.deps.clock.now())));
+        self.gateway.set_keys(Arc::new(key_set(
+            &records,
+            self.deps.clock.now(),
+            self.deps.marks.users.as_ref(),
+        )));
         changed
     }
 
@@ -207,7 +210,11 @@ impl Shared {
             },
             Err(broken) => (broken, Settled::Yes),
         };
-        let Broken { digest, problems } = broken;
+        let Broken {
+            digest,
+            problems,
+            lines,
+        } = broken;
         let at = self.deps.clock.now();
         let news = {
             let mut current = self.lock();
@@ -229,7 +236,7 @@ impl Shared {
         }
         match digest {
             // What could not be recorded as applied is not refused for good.
-            Some(digest) if settled == Settled::Yes => self.record_refusal(digest, problems).await,
+            Some(digest) if settled == Settled::Yes => self.record_refusal(digest, lines).await,
             Some(_) | None => settled,
         }
     }
@@ -239,11 +246,7 @@ impl Shared {
         let now = self.deps.clock.now();
         let Loaded { model, endpoints } = loaded;
         let digest = model.digest;
-        let broken = |problem: String, settled: Settled| {
-            let problems = vec![problem];
-            let digest = Some(digest);
-            (Broken { digest, problems }, settled)
-        };
+        let broken = |problem: String, settled| (Broken::one(Some(digest), problem), settled);
         let (before, version) = {
             let mut current = self.lock();
             if current.model.digest == digest && current.endpoints == endpoints {

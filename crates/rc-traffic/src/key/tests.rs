@@ -6,6 +6,7 @@ fn table(keys: &[&ApiKey]) -> KeySet {
             id: key.id().clone(),
             hash: key.hash(),
             tenant: TenantId::new("acme").unwrap(),
+            user: None,
         })
         .collect()
 }
@@ -44,6 +45,7 @@ fn an_empty_hash_in_the_table_opens_for_nobody() {
         id: key.id().clone(),
         hash: SecretHash::from_bytes([0; 32]),
         tenant: TenantId::new("acme").unwrap(),
+        user: None,
     };
     let keys: KeySet = [entry].into_iter().collect();
     assert!(

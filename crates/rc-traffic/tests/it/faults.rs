@@ -212,6 +212,29 @@ fn a_service_that_stands_still_within_its_answer_is_cut_and_one_that_moves_is_no
 }
 
 #[test]
+fn a_client_that_takes_nothing_is_cut_after_one_stall_timeout() {
+    const STALL: Duration = Duration::from_millis(800);
+    let cut_at = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let noted = cut_at.clone();
+    let service = Service::start(move |_, stream| {
+        let _head = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+        let piece = vec![b'x'; 64 << 10];
+        while stream.write_all(&piece).is_ok() {}
+        noted.store(monotonic_ns(), Ordering::SeqCst);
+        false
+    });
+    let live = Setup::new(&service)
+        .config(|config| config.limits.stall_timeout = STALL)
+        .start();
+    let mut client = live.client();
+    client.send(live.request("GET /up", ""));
+    let start = monotonic_ns();
+    eventually("the answer is cut", || cut_at.load(Ordering::SeqCst) > 0);
+    let took = Duration::from_nanos(cut_at.load(Ordering::SeqCst) - start);
+    assert!(took >= STALL && took < STALL * 2, "{took:?}");
+}
+
+#[test]
 fn stopping_finishes_what_is_under_way_and_closes_what_is_idle() {
     let service = Service::start(|_, stream| {
         std::thread::sleep(Duration::from_millis(400));

@@ -11,16 +11,16 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
+pub(crate) const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-struct H2 {
+pub(crate) struct H2 {
     stream: TcpStream,
 }
 
 /// What came of a stream.
 #[derive(Debug, PartialEq, Eq)]
-enum Outcome {
+pub(crate) enum Outcome {
     Status(u16),
     Reset,
     /// The whole connection was ended.
@@ -28,7 +28,7 @@ enum Outcome {
 }
 
 impl H2 {
-    fn connect(live: &Live) -> Self {
+    pub(crate) fn connect(live: &Live) -> Self {
         let stream = TcpStream::connect(live.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut client = Self { stream };
@@ -49,9 +49,14 @@ impl H2 {
     }
 
     /// Literal fields without indexing (RFC 7541, section 6.2.2): anything can be said.
-    fn headers(&mut self, stream: u32, flags: u8, fields: &[(&str, &str)]) {
+    pub(crate) fn headers(&mut self, stream: u32, flags: u8, fields: &[(&str, &str)]) {
         let block = block(fields);
         self.frame(HEADERS, flags | END_HEADERS, stream, &block);
+    }
+
+    /// Gives a stream up (CANCEL).
+    pub(crate) fn reset(&mut self, stream: u32) {
+        self.frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
     }
 
     fn next_frame(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
@@ -64,7 +69,7 @@ impl H2 {
         Some((head[3], head[4], stream, payload))
     }
 
-    fn outcome(&mut self, wanted: u32) -> Outcome {
+    pub(crate) fn outcome(&mut self, wanted: u32) -> Outcome {
         while let Some((kind, _, stream, payload)) = self.next_frame() {
             match kind {
                 HEADERS if stream == wanted => return Outcome::Status(status(&payload)),

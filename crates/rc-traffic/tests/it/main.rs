@@ -17,6 +17,8 @@ mod reload;
 #[cfg(test)]
 mod smuggling;
 #[cfg(test)]
+mod spans;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tls;

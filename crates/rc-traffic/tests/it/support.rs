@@ -321,6 +321,7 @@ impl Setup {
             id: key.id().clone(),
             hash: key.hash(),
             tenant: TenantId::new("acme").unwrap(),
+            user: None,
         };
         let keys: KeySet = [entry].into_iter().collect();
         let snapshot = Snapshot::build(self.spec).unwrap();

@@ -34,7 +34,7 @@ async fn contract(store: KeyStore) {
     assert_eq!(store.list(NOW).await.unwrap(), std::slice::from_ref(&first));
 
     let records = store.list(NOW).await.unwrap();
-    let set = key_set(&records, NOW);
+    let set = key_set(&records, NOW, None);
     let presented = Presented::parse(key.reveal().as_bytes()).unwrap();
     assert_eq!(presented.verify(&set).unwrap().tenant.as_str(), "acme");
 
@@ -84,9 +84,17 @@ async fn contract(store: KeyStore) {
     expiring.expires_at = Some(NOW.plus(Duration::from_secs(60)));
     store.add(expiring.clone(), false, &asked()).await.unwrap();
     let records = store.list(NOW).await.unwrap();
-    assert!(key_set(&records, NOW).find(expiring.key_id.as_str()).is_some());
+    assert!(
+        key_set(&records, NOW, None)
+            .find(expiring.key_id.as_str())
+            .is_some()
+    );
     let later = NOW.plus(Duration::from_secs(60));
-    assert!(key_set(&records, later).find(expiring.key_id.as_str()).is_none());
+    assert!(
+        key_set(&records, later, None)
+            .find(expiring.key_id.as_str())
+            .is_none()
+    );
 
     // Long after their end, keys leave the list.
     let much_later = NOW.plus(KEEP_ENDED + Duration::from_secs(3600));
