@@ -37,9 +37,13 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 /// Labels of the counter of dropped spans.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, prometheus_client::encoding::EncodeLabelSet)]
 pub(crate) struct Dropped {
-    /// `buffer`, `disk`, `queue`, `export` or `rejected`.
+    /// One of [`REASONS`].
     reason: &'static str,
 }
+
+/// Why a span was dropped: its buffer was full, the disk took nothing; the queue to the receiver was full,
+/// the receiver could not be reached, or did not want it.
+const REASONS: [&str; 5] = ["buffer", "disk", "queue", "export", "rejected"];
 
 /// What becomes of spans, counted.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +56,10 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn register(metrics: &Metrics) -> Self {
         let counters = Self::default();
+        for reason in REASONS {
+            // A series that appears with its first loss hides that loss from whoever looks at rates.
+            drop(counters.dropped.get_or_create(&Dropped { reason }));
+        }
         metrics.with_registry(|registry| {
             let help = "Spans written to the store of recent traces";
             registry.register("rc_telemetry_spans_recorded", help, counters.recorded.clone());

@@ -103,6 +103,12 @@ impl Scale {
             whole_ns: end.saturating_sub(zero_unix_ns).max(1),
         })
     }
+
+    /// The same for all rows of a picture, so that points stand below each other: microseconds, where a
+    /// column has room for them.
+    fn decimals(&self) -> usize {
+        if self.whole_ns < 100_000_000 { 3 } else { 2 }
+    }
 }
 
 struct Widths {
@@ -147,11 +153,14 @@ fn line(row: &Row, scale: &Scale, widths: &Widths, colors: &BTreeMap<&str, &str>
     let begins_before = row.began_unix_ns < scale.zero_unix_ns;
     let at = if begins_before {
         let before = scale.zero_unix_ns - row.began_unix_ns;
-        format!("-{}", ms(before))
+        format!("-{}", ms(before, scale.decimals()))
     } else {
-        ms(row.began_unix_ns - scale.zero_unix_ns)
+        ms(row.began_unix_ns - scale.zero_unix_ns, scale.decimals())
     };
-    let took = ms(row.ended_unix_ns.saturating_sub(row.began_unix_ns));
+    let took = ms(
+        row.ended_unix_ns.saturating_sub(row.began_unix_ns),
+        scale.decimals(),
+    );
     let bar_color = if row.error.is_some() { RED } else { own };
     format!(
         "{}  {} {} {}  {}",
@@ -207,20 +216,17 @@ fn bar(row: &Row, scale: &Scale, width: usize) -> String {
     format!("{}{}{}", " ".repeat(begin), "█".repeat(len / 8), ENDS[len % 8])
 }
 
-/// Milliseconds: two decimals where they help, never more than a column has room for.
-pub(super) fn ms(ns: u64) -> String {
+/// Milliseconds with `decimals` decimals; none above a second.
+fn ms(ns: u64, decimals: usize) -> String {
     let ms = Duration::from_nanos(ns).as_secs_f64() * 1e3;
-    if ms < 1_000.0 {
-        format!("{ms:.2}")
-    } else {
-        format!("{ms:.0}")
-    }
+    let decimals = if ms < 1_000.0 { decimals } else { 0 };
+    format!("{ms:.decimals$}")
 }
 
 /// A length of time with its unit: `0.41 ms`, `1.25 s`.
 pub(super) fn time(ns: u64) -> String {
     if ns < 1_000_000_000 {
-        format!("{} ms", ms(ns))
+        format!("{} ms", ms(ns, 2))
     } else {
         format!("{:.2} s", Duration::from_nanos(ns).as_secs_f64())
     }

@@ -104,14 +104,14 @@ fn a_request_is_drawn_with_everything_that_it_caused() {
     answered after 12.40 ms, all done after 22.90 ms
 
                                                                      at ms took ms  0           22.90 ms
-    gateway   POST /ingest  202 · acme/gold                           0.00   12.40  ██████████▊
-    ingest    └─ POST /ingest  202                                    0.40   11.70  ██████████▌
-    ingest       ├─ sqlite write ingest.store  queued 0.42 ms         0.90   10.80  ██████████▏
-    ingest       │  └─ INSERT documents  ×3 · INSERT INTO documen…    2.10    0.30   █
-    ingest       └─ publish docs  3 messages                         12.60    0.60             ▌
-    docs-api        └─ process docs  3 messages                      14.00    8.90              ████████
-    docs-api           └─⇢ process batch  for 12 traces              13.80    9.00              ███████▉
-    docs-api              └─ sqlite write docs.apply                 14.00    8.00              ███████▏
+    gateway   POST /ingest  202 · acme/gold                          0.000  12.400  ██████████▊
+    ingest    └─ POST /ingest  202                                   0.400  11.700  ██████████▌
+    ingest       ├─ sqlite write ingest.store  queued 0.42 ms        0.900  10.800  ██████████▏
+    ingest       │  └─ INSERT documents  ×3 · (tenant, id, versio…   2.100   0.300   █
+    ingest       └─ publish docs  3 messages                        12.600   0.600             ▌
+    docs-api        └─ process docs  3 messages                     14.000   8.900              ████████
+    docs-api           └─⇢ process batch  for 12 traces             13.800   9.000              ███████▉
+    docs-api              └─ sqlite write docs.apply                14.000   8.000              ███████▏
     ");
 }
 
@@ -209,7 +209,6 @@ fn times_have_the_digits_that_help() {
     ] {
         assert_eq!(draw::time(ns), expect);
     }
-    assert_eq!(draw::ms(61_200_000_000), "61200");
 }
 
 #[test]

@@ -137,6 +137,20 @@ fn notes(span: &Record) -> Vec<String> {
         rows => format!("{rows} rows"),
     }));
     notes.extend(int("rc.spans_beyond").map(|spans| format!("{spans} spans not kept")));
-    notes.extend(text("db.query.text").map(|text| text.split_whitespace().collect::<Vec<_>>().join(" ")));
+    notes.extend(text("db.query.text").map(|text| statement(&span.name, text)));
     notes
+}
+
+/// A statement in one line, without the words in front that its span's name has said already.
+fn statement(name: &str, text: &str) -> String {
+    const COMMON: [&str; 4] = ["INTO", "OR", "IGNORE", "REPLACE"];
+    let said = |word: &str| {
+        let word = word.trim_matches('"');
+        let is = |known: &str| known.eq_ignore_ascii_case(word);
+        name.split(' ').any(is) || COMMON.into_iter().any(is)
+    };
+    text.split_whitespace()
+        .skip_while(|word| said(word))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
