@@ -356,12 +356,18 @@ impl<D: Downstream> Exchange<'_, D> {
         bytes_out: &mut u64,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), &'static str>> {
+        let mut full = false;
         loop {
             if self.client.waiting() >= OUTBOX_BYTES_HIGH {
                 match self.client.poll_flush(cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(Err("the client left")),
-                    Poll::Pending => break,
+                    // Room again, for a part: whoever leaves without asking the service is not woken by it.
+                    Poll::Pending if self.client.waiting() < OUTBOX_BYTES_HIGH => {}
+                    Poll::Pending => {
+                        full = true;
+                        break;
+                    }
                 }
             }
             match head.body.next(&mut self.connection.inbox) {
@@ -385,7 +391,8 @@ impl<D: Downstream> Exchange<'_, D> {
         }
         // The service has no more for the moment, or the client is slow: hand over what there is, take
         // request body that is still coming, and see whether anybody is there.
-        if self.client.waiting() > 0 && matches!(self.client.poll_flush(cx), Poll::Ready(Err(_))) {
+        let flushes = !full && self.client.waiting() > 0;
+        if flushes && matches!(self.client.poll_flush(cx), Poll::Ready(Err(_))) {
             return Poll::Ready(Err("the client left"));
         }
         match self.poll_send(cx) {
