@@ -1,5 +1,7 @@
 //! One suite of claims, run on both stores.
 
+mod spans;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
