@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 
 use crate::Error;
+use crate::log::CHECKPOINT;
 
 /// The file whose lock makes a process the only writer.
 pub(crate) const LOCK: &str = "wal/lock";
@@ -143,12 +144,11 @@ impl LockedFolder {
         let folder = Folder::new(dir);
         let wal = folder.path("wal");
         if make {
-            fs_err::create_dir_all(&wal).map_err(|error| Error::io("create", &wal, error))?;
-            sync_path(dir)?;
-            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                sync_path(parent)?;
-            }
+            make_folders(&wal)?;
         } else if !wal.is_dir() {
+            if dir.join(CHECKPOINT).exists() {
+                return Err(Error::damaged("wal", "the write-ahead log is missing"));
+            }
             return Err(Error::NoLog(dir.to_owned()));
         }
         let path = folder.path(LOCK);
@@ -269,6 +269,17 @@ impl Disk for LockedFolder {
         rustix::fs::syncfs(self.lock.file())
             .map_err(|errno| Error::io("sync the file system of", &self.folder.dir, errno.into()))
     }
+}
+
+/// Makes a folder and those above it; each is on disk under its name.
+fn make_folders(folder: &Path) -> Result<(), Error> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|above| !above.is_dir()).collect();
+    fs_err::create_dir_all(folder).map_err(|error| Error::io("create", folder, error))?;
+    for made in missing {
+        let above = made.parent().filter(|above| !above.as_os_str().is_empty());
+        sync_path(above.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
 }
 
 /// What a folder lists is on disk.

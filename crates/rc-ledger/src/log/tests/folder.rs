@@ -83,6 +83,54 @@ fn readers_see_one_checkpoint_while_the_writer_goes_on() {
     reader.receipt(129).unwrap().verify(&all[129]).unwrap();
 }
 
+#[test]
+fn a_log_without_its_write_ahead_log_is_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = Keys::new();
+    drop(Log::create(folder.path(), keys.signer(), None, clock()).unwrap());
+    fs_err::remove_dir_all(folder.path().join("wal")).unwrap();
+    let error = Log::open(folder.path(), keys.signer(), None, clock()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`wal` is damaged: the write-ahead log is missing"
+    );
+    let report = verify(folder.path(), &trust(&keys)).unwrap();
+    assert_eq!(
+        (report.faults_total, report.faults[0].file.as_deref()),
+        (1, Some("wal"))
+    );
+}
+
+#[test]
+fn a_check_beside_a_writer_finds_nothing() {
+    const GROUPS: u64 = 150;
+    const GROUP: u64 = 7;
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("log");
+    let keys = Keys::new();
+    let mut log = Log::create(&dir, keys.signer(), None, clock()).unwrap();
+    let mut sizes = std::collections::BTreeSet::new();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for group in 0..GROUPS {
+                log.append(&entries(group * GROUP + 1, (group + 1) * GROUP))
+                    .unwrap();
+                if group % 20 == 19 {
+                    log.state.settle(log.disk.as_mut()).unwrap();
+                }
+            }
+        });
+        while !writer.is_finished() {
+            let report = verify(&dir, &trust(&keys)).unwrap();
+            assert!(report.is_whole(), "{:#?}", report.faults);
+            sizes.insert(report.size);
+        }
+    });
+    assert!(sizes.len() > 3, "{sizes:?}");
+    let report = verify(&dir, &trust(&keys)).unwrap();
+    assert_eq!((report.entries, report.warnings_total), (GROUPS * GROUP, 0));
+}
+
 /// Durable groups one after the other, and the check of all of them; prints the rates of this machine. The
 /// figure for a release build: `cargo test --release -p rc-ledger slow_a_large_log -- --nocapture`.
 #[test]
