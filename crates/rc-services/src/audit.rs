@@ -14,7 +14,7 @@ mod sender;
 pub mod wire;
 
 pub use act::{Act, Action, Actor, DETAIL_BYTES_MAX, Outcome, REASON_BYTES_MAX, Reason, Resource};
-pub use files::{author, refused};
+pub use files::{author, problem, refused};
 pub use outbox::{Batch, Full, Outbox, Room, Waiting};
 pub use seal::{Draft, Row, SALT_BYTES, Source, Text};
 pub use sender::Sender;

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rc_model::Digest;
+use rc_model::source::Diagnostic;
 use rc_model::workspace::FILES;
 use serde_json::{Value, json};
 
@@ -24,6 +25,20 @@ pub fn author(project: &Path) -> Option<u32> {
         Some((_, _, uid)) => Some(uid),
         None => fs_err::metadata(project).ok().map(|found| found.uid()),
     }
+}
+
+/// A problem in one line: `tenants.yaml:2:16: the tier does not exist (RC-CFG-011)`.
+#[must_use]
+pub fn problem(problem: &Diagnostic) -> String {
+    let Diagnostic {
+        file,
+        line,
+        column,
+        message,
+        code,
+        ..
+    } = problem;
+    format!("{file}:{line}:{column}: {message} ({code})")
 }
 
 /// The detail of an entry about files that were refused.

@@ -7,6 +7,8 @@ use rc_model::endpoints::Endpoints;
 use rc_model::workspace::{FILES, Model, Sources};
 use rc_model::{Digest, Layout};
 
+use crate::audit;
+
 /// What the files look like from outside: enough to see that one changed.
 pub(super) type Fingerprint = Vec<Option<(u64, u64, i64, i64)>>;
 
@@ -41,6 +43,19 @@ pub(super) struct Broken {
     pub(super) digest: Option<Digest>,
     /// Each problem as a text for people.
     pub(super) problems: Vec<String>,
+    /// Each problem in one line.
+    pub(super) lines: Vec<String>,
+}
+
+impl Broken {
+    /// A single problem, whose text is one line.
+    pub(super) fn one(digest: Option<Digest>, problem: String) -> Self {
+        Self {
+            digest,
+            problems: vec![problem.clone()],
+            lines: vec![problem],
+        }
+    }
 }
 
 /// Reads and checks everything.
@@ -50,16 +65,14 @@ pub(super) struct Broken {
 pub(super) fn load(layout: &Layout) -> Result<Loaded, Broken> {
     let sources = Sources::from_dir(layout.project());
     let model = Model::read(&sources).map_err(|problems| {
-        let errors = problems.iter().filter(|problem| problem.is_error());
+        let errors: Vec<_> = problems.iter().filter(|problem| problem.is_error()).collect();
         Broken {
             digest: Some(sources.digest()),
-            problems: errors.map(ToString::to_string).collect(),
+            problems: errors.iter().map(ToString::to_string).collect(),
+            lines: errors.iter().map(|problem| audit::problem(problem)).collect(),
         }
     })?;
-    let endpoints = load_endpoints(&layout.endpoints_file()).map_err(|problem| Broken {
-        digest: None,
-        problems: vec![problem],
-    })?;
+    let endpoints = load_endpoints(&layout.endpoints_file()).map_err(|problem| Broken::one(None, problem))?;
     Ok(Loaded { model, endpoints })
 }
 

@@ -1,6 +1,8 @@
 //! The built binary, as a user meets it: one file a command area, one scratch project a test.
 
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod corpus;
 #[cfg(test)]
 mod faults;
@@ -16,6 +18,8 @@ mod real_documents;
 mod reload;
 #[cfg(test)]
 mod seen;
+#[cfg(test)]
+mod traces;
 #[cfg(test)]
 mod up;
 #[cfg(test)]

@@ -85,7 +85,7 @@ fn a_service_is_added_and_removed_while_the_platform_runs() {
         // While services change, the platform says `degraded` and the exit code is 1.
         let output = world.rc(&["status", "--output", "json"]);
         let status: Value = serde_json::from_slice(&output.stdout).ok()?;
-        let gone = status["services"].as_array().unwrap().len() == 3;
+        let gone = status["services"].as_array().unwrap().len() == 4;
         (gone && world.http("GET /hello/index.html HTTP/1.1", b"").status == 404).then_some(())
     });
 }

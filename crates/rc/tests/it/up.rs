@@ -286,7 +286,7 @@ fn in_the_foreground_sigterm_drains_and_ends_with_a_summary() {
         assert!(out.contains(command), "{command} is missing in {out}");
     }
     assert!(
-        err.contains("3 services stopped, nothing is left running"),
+        err.contains("4 services stopped, nothing is left running"),
         "{err}"
     );
     assert!(left(&world).is_empty());

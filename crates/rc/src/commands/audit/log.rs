@@ -257,25 +257,26 @@ fn take(
     Ok(())
 }
 
-/// The table: widths are those of the first entries, so that followed ones line up.
+/// The table. Widths are those of the first entries, so that followed ones line up.
 struct View<'a> {
     cx: &'a Cx,
     widths: [usize; 3],
+    /// The terminal's; a file or a pipe gets whole lines with whole times.
     columns: Option<usize>,
 }
 
-const HEAD: [&str; 5] = ["WHEN (UTC)", "WHO", "WHAT", "ON", "WHY"];
-/// `2026-11-21 10:00:00`
-const WHEN_COLUMNS: usize = 19;
+const HEAD: [&str; 3] = ["WHO", "WHAT", "ON"];
+/// Where in a timestamp the date ends.
+const DATE: usize = 10;
+/// Where in a timestamp the time of day is, without its fraction.
+const TIME: std::ops::Range<usize> = 11..19;
 
 impl<'a> View<'a> {
     fn new(cx: &'a Cx, listed: &[Row]) -> Self {
         let cells = listed.iter().map(|row| [row.who(), row.action.clone(), row.on()]);
-        let head = [HEAD[1], HEAD[2], HEAD[3]].map(str::len);
-        let widths = cells.fold(head, |widths, cells| {
+        let widths = cells.fold(HEAD.map(str::len), |widths, cells| {
             [0, 1, 2].map(|at| widths[at].max(cells[at].chars().count()))
         });
-        // A file or a pipe gets whole lines.
         let columns = std::io::stdout().is_terminal().then(|| {
             let size = rustix::termios::tcgetwinsize(std::io::stdout());
             size.map_or(COLUMNS, |size| usize::from(size.ws_col)).max(1)
@@ -283,16 +284,26 @@ impl<'a> View<'a> {
         Self { cx, widths, columns }
     }
 
+    /// A day's date, where it differs from the entry before, then its entries.
     fn print(&self, listed: &[Row], head: bool) {
         if listed.is_empty() {
             return;
         }
-        let mut lines = Vec::with_capacity(listed.len() + 1);
+        let mut lines = Vec::with_capacity(listed.len() + 2);
         if head {
-            let cells = self.cells(HEAD[0], HEAD[1], HEAD[2], HEAD[3], HEAD[4]);
+            let cells = self.cells(self.when("UTC").as_str(), HEAD, "WHY");
             lines.push(paint(self.cx.color, BOLD, cells.trim_end()));
         }
-        lines.extend(listed.iter().map(|row| self.line(row)));
+        let mut day = String::new();
+        for row in listed {
+            let at = row.at.to_string();
+            let date = at.get(..DATE).unwrap_or(&at);
+            if self.columns.is_some() && date != day {
+                date.clone_into(&mut day);
+                lines.push(paint(self.cx.color, DIM, date));
+            }
+            lines.push(self.line(row, &at));
+        }
         self.cx.say(lines.join("\n"));
     }
 
@@ -307,43 +318,48 @@ impl<'a> View<'a> {
         }
     }
 
-    fn line(&self, row: &Row) -> String {
-        let when = row.at.to_string().replace('T', " ");
-        let when = when.get(..WHEN_COLUMNS).unwrap_or(&when).to_owned();
+    fn line(&self, row: &Row, at: &str) -> String {
+        let when = match self.columns {
+            Some(_) => at.get(TIME).unwrap_or(at),
+            None => at,
+        };
         let color = match (row.action.as_str(), row.outcome) {
             ("service.crash", _) | (_, "refused" | "failed") => Some(RED),
             ("key.revoke", _) => Some(YELLOW),
             _ => None,
         };
-        let indent = self.indent();
         let why = match self.columns {
             Some(columns) => {
+                let indent = self.cells(when, ["", "", ""], "").chars().count();
                 let width = columns.saturating_sub(indent).max(WHY_COLUMNS_MIN);
                 wrap(&row.why(), width).join(&format!("\n{}", " ".repeat(indent)))
             }
             None => row.why(),
         };
-        let [who, what, on] = self.widths;
-        let action = format!("{:<what$}", row.action);
-        format!(
-            "{}  {:<who$}  {}  {:<on$}  {why}",
-            paint(self.cx.color, DIM, &when),
-            row.who(),
-            color.map_or(action.clone(), |color| paint(self.cx.color, color, &action)),
-            row.on(),
-        )
-        .trim_end()
-        .to_owned()
+        let line = self.cells(when, [&row.who(), &row.action, &row.on()], &why);
+        let line = line.trim_end();
+        // Painted afterwards: what cannot be seen must not count as width.
+        let (when, rest) = line.split_at(when.len());
+        let rest = match color {
+            Some(color) => rest.replacen(&row.action, &paint(self.cx.color, color, &row.action), 1),
+            None => rest.to_owned(),
+        };
+        format!("{}{rest}", paint(self.cx.color, DIM, when))
     }
 
-    fn cells(&self, when: &str, who: &str, what: &str, on: &str, why: &str) -> String {
+    fn cells(&self, when: &str, [who, what, on]: [&str; 3], why: &str) -> String {
         let [a, b, c] = self.widths;
-        format!("{when:<WHEN_COLUMNS$}  {who:<a$}  {what:<b$}  {on:<c$}  {why}")
+        format!("{when}  {who:<a$}  {what:<b$}  {on:<c$}  {why}")
     }
 
-    /// Where the last column begins.
-    fn indent(&self) -> usize {
-        WHEN_COLUMNS + self.widths.iter().sum::<usize>() + 8
+    /// `text` as wide as the first column.
+    fn when(&self, text: &str) -> String {
+        let width = if self.columns.is_some() {
+            TIME.len()
+        } else {
+            "2026-11-21T10:00:00.000Z".len()
+        };
+        format!("{text:<width$}")
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) struct Actor {
 pub(super) struct Resource {
     kind: String,
     id: String,
-    pub(super) tenant: Option<String>,
+    tenant: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -141,15 +141,12 @@ impl Row {
         }
     }
 
-    /// `key ab12 of acme`
+    /// Which one; of what kind, the action says: `acme/ab12`, `ingest`.
     pub(super) fn on(&self) -> String {
-        let Resource { kind, id, tenant } = &self.resource;
-        match (kind.as_str(), tenant) {
-            ("platform", None) if id == "local" => "platform".to_owned(),
-            ("config", None) => format!("config of {id}"),
-            (kind, None) => format!("{kind} {id}"),
-            (kind, Some(tenant)) => format!("{kind} {id} of {tenant}"),
-        }
+        let Resource { id, tenant, .. } = &self.resource;
+        tenant
+            .as_ref()
+            .map_or_else(|| id.clone(), |tenant| format!("{tenant}/{id}"))
     }
 
     /// Why, and what else is to be said.
@@ -157,7 +154,7 @@ impl Row {
         let mut parts = Vec::new();
         match &self.reason.text {
             Some(text) => parts.push(format!("\"{}\"", printable(text))),
-            None => parts.extend(reason(&self.reason.code).map(str::to_owned)),
+            None => parts.extend(self.code().map(str::to_owned)),
         }
         parts.extend(self.more());
         for Lost { of, state } in &self.texts {
@@ -170,6 +167,21 @@ impl Row {
             parts.push("failed".to_owned());
         }
         parts.join(", ")
+    }
+
+    /// What the reason's code stands for; an unknown one stands for itself.
+    fn code(&self) -> Option<&str> {
+        Some(match (self.action.as_str(), self.reason.code.as_str()) {
+            // What an entry says anyway needs no words.
+            (_, "catalog" | "ended" | "files-invalid") | ("service.stop", "asked") => return None,
+            (_, "demo") => "for a demo tenant",
+            (_, "replaced") => "replaced by a newer one",
+            (_, "files-changed") => "files changed",
+            (_, "crashed") => "it had crashed",
+            (_, "changed") => "started anew",
+            (_, "signal") => "a signal",
+            (_, code) => code,
+        })
     }
 
     /// What the detail adds, for actions that are known.
@@ -190,7 +202,7 @@ impl Row {
         let mut more = Vec::new();
         match self.action.as_str() {
             "platform.start" => {
-                more.extend(text("version"));
+                more.extend(text("version").map(|version| format!("version {version}")));
                 more.extend(text("run_before").map(|how| format!("the run before {how}")));
             }
             "platform.stop" => {
@@ -206,7 +218,11 @@ impl Row {
                 more.extend(text("error"));
             }
             "service.stop" | "service.crash" => {
-                more.extend(text("exit"));
+                let exit = text("exit").map(|exit| match exit.strip_prefix("ended with ") {
+                    Some(status) => status.to_owned(),
+                    None => exit,
+                });
+                more.extend(exit);
                 more.extend(pid());
             }
             "config.apply" => {
@@ -234,21 +250,6 @@ impl Row {
         }
         more
     }
-}
-
-/// What a reason's code stands for; an unknown one stands for itself.
-fn reason(code: &str) -> Option<&str> {
-    Some(match code {
-        // What an entry says anyway needs no words.
-        "catalog" | "ended" | "files-invalid" => return None,
-        "demo" => "for a demo tenant",
-        "replaced" => "replaced by a newer one",
-        "files-changed" => "the files changed",
-        "crashed" => "it had crashed",
-        "changed" => "started anew",
-        "signal" => "a signal",
-        code => code,
-    })
 }
 
 #[cfg(test)]

@@ -7,12 +7,14 @@ use data_encoding::BASE64;
 use rc_ledger::{Checkpoint, Entry, FaultKind, Reader, Report, Trust, Vkey};
 use rc_model::Timestamp;
 use rc_services::ledger::{Opened, Texts, commitments};
-use serde::Serialize;
 
-use super::{Files, Outboxes, counted, no_log};
-use crate::commands::up::screen::{BOLD, DIM, GREEN, RED, YELLOW, paint};
+use super::{Files, Outboxes, no_log};
 use crate::cx::Cx;
 use crate::fault::{Fault, Outcome};
+
+mod verdict;
+
+use verdict::{Found, TextCounts, Verdict, print};
 
 /// Faults that are listed; all are counted.
 const LISTED_MAX: usize = 20;
@@ -45,61 +47,6 @@ pub(crate) struct Args {
     /// are there from an earlier time are checked first, as if given by `--checkpoint` and `--key`
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-}
-
-/// One fault, in words.
-#[derive(Debug, Clone, Serialize)]
-struct Found {
-    kind: &'static str,
-    /// Where: a path in the project, or as it was given.
-    file: String,
-    /// Which entry.
-    index: Option<u64>,
-    /// What is wrong.
-    text: String,
-    /// What follows from it.
-    meaning: &'static str,
-}
-
-/// What `--output json` prints.
-#[derive(Debug, Serialize)]
-struct Verdict {
-    /// No fault was found.
-    whole: bool,
-    origin: String,
-    /// The public keys that were trusted.
-    keys: Vec<String>,
-    /// Whether they came from somewhere else than the ledger's own key file.
-    keys_given: bool,
-    size: u64,
-    /// Base64, as in the checkpoint.
-    root: String,
-    signed_at: Option<Timestamp>,
-    entries: u64,
-    entry_bytes: u64,
-    files: u64,
-    sources: u64,
-    /// Older checkpoints that are contained.
-    older: u64,
-    /// Of those, the ones that were kept elsewhere.
-    checkpoints_given: usize,
-    texts: TextCounts,
-    /// Entries that wait to be written.
-    waiting: u64,
-    faults: Vec<Found>,
-    faults_total: u64,
-    warnings: Vec<Found>,
-    saved: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-struct TextCounts {
-    /// Texts that open their commitment.
-    opened: u64,
-    /// Texts that are not kept any more.
-    erased: u64,
-    /// Texts that are not those that were committed to.
-    wrong: u64,
 }
 
 pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> {
@@ -309,7 +256,15 @@ impl<'a> Check<'a> {
                 return Err(Fault::world(code, "the log cannot be read").because(error));
             }
         };
+        let other_root = report.faults.iter().any(|fault| fault.kind == FaultKind::Root);
         for fault in &report.faults {
+            if let (true, Some(index), Some(bundle)) = (other_root, fault.index, bundle(fault)) {
+                // Tile and entry differ, and the entries are not those that were signed: it is the entry.
+                let text = format!("entry {index} is not the one that was signed");
+                let kind = FaultKind::Entry;
+                self.fault(kind.as_str(), &log.join(bundle), Some(index), text, meaning(kind));
+                continue;
+            }
             let file = fault
                 .file
                 .as_ref()
@@ -401,7 +356,7 @@ impl<'a> Check<'a> {
                     self.texts.wrong += 1;
                     let text = "a text is not the one that the entry commits to".to_owned();
                     let meaning =
-                        "somebody changed the reason or the detail of this entry; the entry itself stands";
+                        "the reason or the detail that is kept for this entry was changed, or the entry was";
                     let db = self.files.db.clone();
                     self.fault("text", &db, Some(index), text, meaning);
                 }
@@ -466,6 +421,14 @@ fn meaning(kind: FaultKind) -> &'static str {
     }
 }
 
+/// The file of the entries whose hashes a tile of the lowest level has (C2SP tlog-tiles), for a fault of such
+/// a tile.
+fn bundle(fault: &rc_ledger::Fault) -> Option<String> {
+    let of_tile = fault.file.as_ref().filter(|_| fault.kind == FaultKind::File)?;
+    let name = of_tile.strip_prefix("tile/0/")?;
+    Some(format!("tile/entries/{name}"))
+}
+
 /// `FILE.keys`
 fn keys_beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -520,161 +483,6 @@ fn save(path: &Path, files: &Files, keys: &[Vkey]) -> Result<(), Fault> {
     write().map_err(|error| {
         Fault::world("RC-LED-028", format!("{} cannot be written", path.display())).because(error)
     })
-}
-
-fn print(cx: &Cx, verdict: &Verdict, outboxes: &Outboxes, with_texts: bool) {
-    let bold = |text: &str| paint(cx.color, BOLD, text);
-    let dim = |text: &str| paint(cx.color, DIM, text);
-    let mut out = vec![bold(&format!("audit log of {}", cx.project_dir().display()))];
-    if verdict.size > 0 || !verdict.origin.is_empty() {
-        let signed = verdict
-            .signed_at
-            .map_or_else(|| "unknown".to_owned(), |at| at.to_string());
-        out.push(format!("  {:<9} {}", "origin", verdict.origin));
-        out.push(format!(
-            "  {:<9} {}",
-            "size",
-            counted(verdict.size, "entry", "entries")
-        ));
-        out.push(format!("  {:<9} {}", "root", verdict.root));
-        out.push(format!("  {:<9} {signed}", "signed"));
-    }
-    // The other key of the pair is 1,800 characters long; `--output json` and `--save` have it.
-    if let Some(key) = verdict.keys.iter().min_by_key(|key| key.len()) {
-        let from = if verdict.keys_given {
-            "given"
-        } else {
-            "from the same disk"
-        };
-        out.push(format!("  {:<9} {key} {}", "key", dim(&format!("({from})"))));
-    }
-    out.push(String::new());
-    out.extend(
-        checks(verdict, outboxes, with_texts)
-            .into_iter()
-            .map(|(good, text)| {
-                let mark = if good {
-                    paint(cx.color, GREEN, "ok")
-                } else {
-                    paint(cx.color, YELLOW, "--")
-                };
-                format!("  {mark}  {text}")
-            }),
-    );
-    for (color, word, list) in [
-        (RED, "FAULT", &verdict.faults),
-        (YELLOW, "strange", &verdict.warnings),
-    ] {
-        for Found {
-            file,
-            index,
-            text,
-            meaning,
-            ..
-        } in list
-        {
-            let entry = index.map(|index| format!(", entry {index}")).unwrap_or_default();
-            out.push(format!("\n{} {file}{entry}", paint(cx.color, color, word)));
-            out.push(format!("  {text}"));
-            out.push(format!("  {}", dim(&format!("this means: {meaning}"))));
-        }
-    }
-    let listed = verdict.faults.len() as u64;
-    if verdict.faults_total > listed {
-        out.push(format!(
-            "\n{} more faults are not shown",
-            verdict.faults_total - listed
-        ));
-    }
-    out.push(String::new());
-    out.push(if verdict.whole {
-        bold(&paint(cx.color, GREEN, "the log is whole"))
-    } else {
-        let faults = counted(verdict.faults_total, "fault", "faults");
-        bold(&paint(cx.color, RED, &format!("the log is not whole: {faults}")))
-    });
-    cx.say(out.join("\n"));
-    advise(cx, verdict);
-}
-
-/// What was checked, and whether it was checked in full.
-fn checks(verdict: &Verdict, outboxes: &Outboxes, with_texts: bool) -> Vec<(bool, String)> {
-    let mut checks = Vec::new();
-    if verdict.whole {
-        let entries = counted(verdict.entries, "entry", "entries");
-        let files = counted(verdict.files, "file", "files");
-        checks.push((
-            true,
-            format!("{entries} in {files} hashed again up to the signed root"),
-        ));
-        let sources = counted(verdict.sources, "source", "sources");
-        checks.push((true, format!("{sources} with numbers 1, 2, 3, ... without a gap")));
-        let older = counted(verdict.older, "older checkpoint", "older checkpoints");
-        let given = match verdict.checkpoints_given {
-            0 => "the second copy on this disk".to_owned(),
-            given => format!("{given} kept elsewhere"),
-        };
-        checks.push((true, format!("{older} contained ({given})")));
-        let names: Vec<&str> = outboxes
-            .waiting
-            .iter()
-            .filter_map(|waiting| waiting.source.split('/').next())
-            .collect();
-        if !names.is_empty() {
-            let text = format!("every entry that {} delivered is there", names.join(" and "));
-            checks.push((true, text));
-        }
-        if with_texts {
-            let TextCounts { opened, erased, .. } = verdict.texts;
-            let erased = if erased > 0 {
-                format!(", {erased} erased")
-            } else {
-                String::new()
-            };
-            checks.push((
-                true,
-                format!("{} as committed to{erased}", counted(opened, "text", "texts")),
-            ));
-        }
-    }
-    if verdict.waiting > 0 {
-        let verb = if verdict.waiting == 1 { "waits" } else { "wait" };
-        let text = format!(
-            "{} {verb} to be written",
-            counted(verdict.waiting, "entry", "entries")
-        );
-        checks.push((false, text));
-    }
-    for service in &outboxes.silent {
-        checks.push((false, format!("whether entries of {service} wait cannot be seen")));
-    }
-    checks
-}
-
-/// What this proves, what it does not, and how to do better.
-fn advise(cx: &Cx, verdict: &Verdict) {
-    if let Some(path) = &verdict.saved {
-        cx.note(format!(
-            "checkpoint and public keys are in {0} and {0}.keys; keep them where this machine cannot write",
-            path.display()
-        ));
-        return;
-    }
-    if !verdict.whole {
-        cx.note("\n`rc explain RC-LED-006` says what to do; change nothing before you have a copy");
-        return;
-    }
-    match (verdict.keys_given, verdict.checkpoints_given) {
-        (true, 1..) => {}
-        (false, 1..) => cx.note(
-            "\nthe key is from the same disk: give `--key` from where the checkpoint was kept",
-        ),
-        (_, 0) => cx.note(
-            "\nThis shows that the log agrees with itself. Who can write this disk could put another log with\n\
-             another key in its place. To see that as well, keep checkpoint and keys somewhere else:\n\
-             \x20 rc audit verify --save /elsewhere/checkpoint    now, and again later with the same file",
-        ),
-    }
 }
 
 #[cfg(test)]

@@ -170,7 +170,9 @@ impl Ground {
         args.extend(["--project".into(), self.layout.project().as_os_str().to_owned()]);
         args.extend_from_slice(more);
         let mut env = BTreeMap::new();
-        if let Some(url) = &self.store_url {
+        // The ledger stores on this machine alone.
+        let has_store = *id != Builtin::ProvLedger.id();
+        if let Some(url) = self.store_url.as_ref().filter(|_| has_store) {
             env.insert("RC_STORE_URL".to_owned(), url.clone());
         }
         let otel = self.otel.vars();

@@ -356,13 +356,9 @@ impl Platform<'_> {
                 });
             }
             Ok(None) => {}
-            Err(Refusal {
-                problem,
-                problems,
-                detail,
-            }) => {
-                let told = detail.lines().map(str::to_owned).collect();
-                self.audit.refused(self.model.digest, sources.digest(), told);
+            Err(Refusal { detail, lines }) => {
+                let (problem, problems) = (lines.first().cloned(), lines.len());
+                self.audit.refused(self.model.digest, sources.digest(), lines);
                 tracing::warn!(problems, "the changed files are refused: {detail}");
                 show.show(&Event::Warning {
                     text: format!("the changed files are refused, what was in force stays:\n{detail}"),
@@ -373,7 +369,7 @@ impl Platform<'_> {
                     state: ConfigState::Refused,
                     since,
                     digest,
-                    problem: Some(problem),
+                    problem,
                     problems,
                 };
                 self.control.set(|facts| facts.config = config);
@@ -481,10 +477,9 @@ impl Platform<'_> {
 
 /// Why changed files are not taken.
 struct Refusal {
-    /// The first problem, in one line.
-    problem: String,
-    problems: usize,
-    /// All of them.
+    /// Each problem in one line.
+    lines: Vec<String>,
+    /// All of them, as a person reads them.
     detail: String,
 }
 
@@ -492,23 +487,18 @@ impl Refusal {
     fn new(problem: String) -> Self {
         Self {
             detail: problem.clone(),
-            problem,
-            problems: 1,
+            lines: vec![problem],
         }
     }
 
     fn of_files(problems: &[rc_model::source::Diagnostic]) -> Self {
         let errors: Vec<_> = problems.iter().filter(|problem| problem.is_error()).collect();
-        let first = errors.first().map(|first| {
-            format!(
-                "{}:{}:{}: {} ({})",
-                first.file, first.line, first.column, first.message, first.code
-            )
-        });
         let detail: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Self {
-            problem: first.unwrap_or_default(),
-            problems: errors.len(),
+            lines: errors
+                .iter()
+                .map(|error| rc_services::audit::problem(error))
+                .collect(),
             detail: detail.join("\n"),
         }
     }

@@ -17,11 +17,12 @@ services:
 "##;
     let model = read(catalog, "").unwrap();
     insta::assert_snapshot!(services(&model), @r"
-    SERVICE   TIER    OWNER  ON-CALL       ROUTES
-    docs-api  gold    core   #oncall-core  /docs GET,HEAD
-                                           /search GET,HEAD
-    gateway   gold    core   #edge         -
-    orders    silver  shop   -             /orders
+    SERVICE      TIER    OWNER  ON-CALL       ROUTES
+    docs-api     gold    core   #oncall-core  /docs GET,HEAD
+                                              /search GET,HEAD
+    gateway      gold    core   #edge         -
+    orders       silver  shop   -             /orders
+    prov-ledger  gold    core   #oncall-core  -
     ");
 }
 
@@ -43,12 +44,12 @@ fn the_summary_counts() {
         (
             "",
             "",
-            "3 services and 2 tenants (service-catalog.yaml, tenants.yaml): no problems",
+            "4 services and 2 tenants (service-catalog.yaml, tenants.yaml): no problems",
         ),
         (
             "",
             "tenants: {}",
-            "3 services and 0 tenants (service-catalog.yaml, tenants.yaml): 1 warning",
+            "4 services and 0 tenants (service-catalog.yaml, tenants.yaml): 1 warning",
         ),
         (
             "x: 1",
@@ -71,7 +72,7 @@ fn the_summary_counts() {
     let defaults = Model::read(&Sources::default()).unwrap();
     assert_eq!(
         summary(Some(&defaults), &[], &[]),
-        "3 services and 2 tenants (no files, so the defaults apply): no problems"
+        "4 services and 2 tenants (no files, so the defaults apply): no problems"
     );
 }
 

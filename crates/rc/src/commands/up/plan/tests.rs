@@ -25,12 +25,12 @@ const CATALOG: &str = "services:
 ";
 
 #[test]
-fn the_default_platform_is_our_three_services() {
+fn the_default_platform_is_our_four_services() {
     let plan = ground(Path::new("/p"))
         .plan(&model("", None), &mut Ports::default())
         .unwrap();
     let ids: Vec<&str> = plan.specs.iter().map(|spec| spec.id.as_str()).collect();
-    assert_eq!(ids, ["docs-api", "gateway", "ingest"]);
+    assert_eq!(ids, ["docs-api", "gateway", "ingest", "prov-ledger"]);
     assert!(
         plan.specs
             .iter()
@@ -39,7 +39,7 @@ fn the_default_platform_is_our_three_services() {
     assert_eq!(
         plan.endpoints.services.len(),
         2,
-        "the gateway is nobody's upstream"
+        "gateway and ledger are nobody's upstream"
     );
     assert!(plan.url.as_ref().unwrap().starts_with("http://127.0.0.1:"));
     let ingest = spec(&plan, "ingest");
@@ -49,6 +49,10 @@ fn the_default_platform_is_our_three_services() {
     );
     assert_eq!(ingest.env["RC_STORE_URL"], "postgres://u:secret@h/d");
     assert!(!format!("{ingest:?}").contains("secret"));
+    assert!(
+        !spec(&plan, "prov-ledger").env.contains_key("RC_STORE_URL"),
+        "the ledger has no use for the store's password"
+    );
 }
 
 #[test]
@@ -81,7 +85,16 @@ fn a_users_command_gets_a_port_and_nothing_of_ours() {
         .iter()
         .map(ServiceId::as_str)
         .collect();
-    assert_eq!(gateway, ["hello", "tick"]);
+    assert_eq!(gateway, ["hello", "prov-ledger", "tick"]);
+    for id in ["hello", "tick"] {
+        let after: Vec<&str> = spec(&plan, id)
+            .outlived_by
+            .iter()
+            .map(ServiceId::as_str)
+            .collect();
+        assert_eq!(after, ["prov-ledger"], "the ledger hears of the end of {id}");
+    }
+    assert!(spec(&plan, "prov-ledger").outlived_by.is_empty());
     let again = ground(Path::new("/p")).plan(&model, &mut ports).unwrap();
     assert_eq!(again.specs, plan.specs, "ports are kept, so nothing is restarted");
 }
@@ -137,7 +150,10 @@ fn what_a_service_reads_once_restarts_it_and_nothing_else_does() {
         let pairs = before.iter().zip(&after).filter(|(a, b)| a != b);
         pairs.map(|(spec, _)| spec.id.to_string()).collect()
     };
-    assert_eq!(changed("logs: {level: debug}"), ["docs-api", "gateway", "ingest"]);
+    assert_eq!(
+        changed("logs: {level: debug}"),
+        ["docs-api", "gateway", "ingest", "prov-ledger"]
+    );
     assert_eq!(changed("gateway: {workers: 2}"), ["gateway"]);
     assert!(changed("name: other").is_empty());
 }
