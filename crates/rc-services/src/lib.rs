@@ -1,4 +1,4 @@
-//! The reference services over the engines: gateway, ingest and docs-api.
+//! The reference services over the engines: gateway, ingest, docs-api and prov-ledger.
 //!
 //! They refuse to know the command line, the environment and how processes are supervised. Each has one
 //! `run` that starts it on the given task tree and comes back when it serves.
