@@ -150,9 +150,9 @@ fn malformed(detail: String) -> Problem {
 }
 
 /// Who asks, and why. Only the owner of the process (and root) can open the socket; the kernel says who.
-fn asked(request: &Request<Bytes>, cause: Cause, reason: Option<String>) -> Result<Asked, Problem> {
+fn asked(request: &Request<Bytes>, cause: Cause, reason: Option<String>) -> Result<Asked, String> {
     if let Some(text) = &reason {
-        Reason::check(text).map_err(|what| malformed(format!("`reason`: {what}")))?;
+        Reason::check(text).map_err(|what| format!("`reason`: {what}"))?;
     }
     let uid = request.extensions().get::<CallerUid>().map(|caller| caller.0);
     let trace = request
@@ -175,7 +175,7 @@ fn asked(request: &Request<Bytes>, cause: Cause, reason: Option<String>) -> Resu
 async fn create_key(shared: &Shared, request: &Request<Bytes>) -> Result<Response<Bytes>, Problem> {
     let wish: CreateKey =
         serde_json::from_slice(request.body()).map_err(|error| malformed(error.to_string()))?;
-    let asked = asked(request, wish.cause, wish.reason)?;
+    let asked = asked(request, wish.cause, wish.reason).map_err(malformed)?;
     let label = wish.label.unwrap_or_default();
     if label.len() > LABEL_BYTES_MAX || label.chars().any(char::is_control) {
         return Err(malformed(format!(
@@ -226,7 +226,7 @@ async fn create_key(shared: &Shared, request: &Request<Bytes>) -> Result<Respons
         records.push(record.clone());
     });
     tracing::info!(
-        key_id = record.key_id.as_str(),
+        user = user(shared, &record.key_id),
         tenant = record.tenant.as_str(),
         label = record.label,
         "key created"
@@ -238,6 +238,12 @@ async fn create_key(shared: &Shared, request: &Request<Bytes>) -> Result<Respons
     Ok(json(StatusCode::CREATED, &shown))
 }
 
+/// The key's user as log lines name it: they say no key's id in clear.
+fn user(shared: &Shared, key_id: &KeyId) -> Option<String> {
+    let users = shared.deps.marks.users.as_ref()?;
+    Some(users.user(key_id).to_string())
+}
+
 async fn revoke_key(
     shared: &Shared,
     key_id: &str,
@@ -247,7 +253,7 @@ async fn revoke_key(
         body if body.is_empty() => RevokeKey::default(),
         body => serde_json::from_slice(body).map_err(|error| malformed(error.to_string()))?,
     };
-    let asked = asked(request, Cause::Asked, wish.reason)?;
+    let asked = asked(request, Cause::Asked, wish.reason).map_err(malformed)?;
     let unknown =
         || Problem::new(404, "RC-GW-065", "unknown key").detail(format!("there is no key `{key_id}`"));
     let id = KeyId::new(key_id).map_err(|_not_a_name| unknown())?;
@@ -261,7 +267,7 @@ async fn revoke_key(
     // The key is dead before the answer says so.
     shared.change_keys(|records| records.retain(|known| known.key_id != record.key_id));
     tracing::info!(
-        key_id = record.key_id.as_str(),
+        user = user(shared, &record.key_id),
         tenant = record.tenant.as_str(),
         "key revoked"
     );
