@@ -182,6 +182,52 @@ impl Postgres {
         }
     }
 
+    /// Where a server that was started with `tcp` listens.
+    ///
+    /// # Panics
+    /// For a server that does not.
+    #[must_use]
+    pub fn address(&self) -> std::net::SocketAddr {
+        assert_ne!(self.tcp_port, 0, "the server listens on a socket file only");
+        std::net::SocketAddr::from(([127, 0, 0, 1], self.tcp_port))
+    }
+
+    /// What one query of the superuser in `database` gives: columns divided by `|`, rows by line ends.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn ask(&self, database: &Database, query: &str) -> String {
+        let mut psql = self.psql();
+        // The last `-d` counts.
+        psql.args(["-d", &database.name, "-A", "-t", "-c", query]);
+        let done = psql.output().expect("psql can be run");
+        assert!(
+            done.status.success(),
+            "{query} failed: {}{}",
+            String::from_utf8_lossy(&done.stderr),
+            self.log()
+        );
+        String::from_utf8_lossy(&done.stdout).trim().to_owned()
+    }
+
+    /// Kills the process of one connection, as a machine without memory does: the server then ends all
+    /// connections and recovers as after a crash.
+    ///
+    /// # Panics
+    /// When nobody is connected.
+    pub fn kill_a_backend(&self) {
+        let query = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' \
+                     AND pid <> pg_backend_pid() LIMIT 1";
+        let mut psql = self.psql();
+        psql.args(["-A", "-t", "-c", query]);
+        let done = psql.output().expect("psql can be run");
+        let pid = String::from_utf8_lossy(&done.stdout).trim().parse().ok();
+        let pid = pid.and_then(rustix::process::Pid::from_raw);
+        let pid = pid.expect("somebody is connected");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a process of ours");
+    }
+
     /// Puts a file into the data folder, readable by the server alone: certificates, keys.
     ///
     /// # Panics
