@@ -7,6 +7,7 @@
 mod conn;
 mod job;
 mod open;
+mod rank;
 mod readers;
 mod span;
 mod writer;

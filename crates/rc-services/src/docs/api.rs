@@ -44,7 +44,7 @@ pub(crate) fn document() -> Value {
             "get": {
                 "operationId": "searchDocuments",
                 "summary": "Find documents",
-                "description": "Best matches first; a word in the title counts four times one in the text.",
+                "description": "Best matches first; a word in the title counts four times one in the text. Where thousands match, the newest of them are ranked.",
                 "parameters": search_parameters(),
                 "responses": found,
             },

@@ -26,6 +26,15 @@ use crate::text::{attr_token, fold, fts5_match};
 /// when it opens; beyond this the store to use is PostgreSQL.
 pub const TENANTS_MAX: i64 = 1_000;
 
+/// Matches of one search that are ranked, the newest ones: a few milliseconds of scoring. What matches more
+/// is a common word, of which the score says little.
+pub(super) const RANKED_MAX: i64 = 4_096;
+
+const _: () = assert!(
+    RANKED_MAX > super::store::TOTAL_EXACT_MAX.cast_signed(),
+    "the count stops at the ranked ones"
+);
+
 /// Pages that one step of [`DocsStore::tidy`] may write: some 10 ms.
 const MERGE_PAGES: i64 = 250;
 
@@ -110,14 +119,17 @@ const INDEX: TenantSql =
     TenantSql::new(r#"INSERT INTO "fts_{tenant}" (rowid, title, body, attrs) VALUES (?2, ?3, ?4, ?5)"#);
 const UNINDEX: TenantSql = TenantSql::new(r#"DELETE FROM "fts_{tenant}" WHERE rowid = ?2"#);
 
-/// Title counts four times the text; attributes are for filters and count nothing.
+/// Title counts four times the text; attributes are for filters and count nothing. FTS5 walks its matches by
+/// descending row without sorting, so the newest ones are found at the price of a look at each.
 const SEARCH: TenantSql = TenantSql::new(
-    r#"SELECT rowid, -bm25("fts_{tenant}", 4.0, 1.0, 0.0) FROM "fts_{tenant}" WHERE "fts_{tenant}" MATCH ?2"#,
+    r#"SELECT rowid, rank("fts_{tenant}", 4.0, 1.0, 0.0) FROM "fts_{tenant}"
+       WHERE "fts_{tenant}" MATCH ?2 ORDER BY rowid DESC LIMIT ?3"#,
 );
 const SEARCH_IN_TIME: TenantSql = TenantSql::new(
-    r#"SELECT f.rowid, -bm25("fts_{tenant}", 4.0, 1.0, 0.0)
+    r#"SELECT f.rowid, rank("fts_{tenant}", 4.0, 1.0, 0.0)
        FROM "fts_{tenant}" AS f CROSS JOIN documents AS d ON d.row_no = f.rowid
-       WHERE "fts_{tenant}" MATCH ?2 AND d.tenant = ?1 AND d.time_ms >= ?3 AND d.time_ms < ?4"#,
+       WHERE "fts_{tenant}" MATCH ?2 AND d.tenant = ?1 AND d.time_ms >= ?4 AND d.time_ms < ?5
+       ORDER BY f.rowid DESC LIMIT ?3"#,
 );
 
 const LAST_ROW: &str = "SELECT coalesce(max(row_no), 0) FROM documents";
@@ -370,7 +382,7 @@ fn is_indexed(tenant: &TenantConn<'_>) -> Result<bool, Error> {
     Ok(tenant.query_row(INDEXED, &[], |_| Ok(()))?.is_some())
 }
 
-/// Walks all matches and keeps the page's: the index gives no order, so every match is scored anyway.
+/// Walks the matches and keeps the page's: the index gives no order, so each of them is scored.
 fn find(conn: &TenantConn<'_>, search: &Search) -> Result<Page, Error> {
     if !is_indexed(conn)? {
         return if has_documents(conn)? {
@@ -402,11 +414,11 @@ fn find(conn: &TenantConn<'_>, search: &Search) -> Result<Page, Error> {
         Ok(())
     };
     if search.since.is_none() && search.until.is_none() {
-        conn.query_map(SEARCH, &[&text], each)?;
+        conn.query_map(SEARCH, &[&text, &RANKED_MAX], each)?;
     } else {
         let since = search.since.map_or(i64::MIN, Timestamp::unix_ms);
         let until = search.until.map_or(i64::MAX, Timestamp::unix_ms);
-        conn.query_map(SEARCH_IN_TIME, &[&text, &since, &until], each)?;
+        conn.query_map(SEARCH_IN_TIME, &[&text, &RANKED_MAX, &since, &until], each)?;
     }
     let mut places: Vec<Place> = best.into_sorted_vec().into_iter().map(|worst| worst.0).collect();
     let more = places.len() > search.limit;

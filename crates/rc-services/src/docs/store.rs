@@ -20,7 +20,8 @@ pub trait DocsStore: Send + Sync {
     /// The document `id` of `tenant`.
     fn get<'s>(&'s self, tenant: &'s TenantId, id: &'s str) -> BoxFuture<'s, Result<Option<Stored>, Error>>;
 
-    /// One page of the documents that match, best first.
+    /// One page of the documents that match, best first. Where more than [`TOTAL_EXACT_MAX`] match, a store
+    /// may rank the newest ones of them only; then nothing follows the last of these.
     fn search<'s>(&'s self, tenant: &'s TenantId, search: &'s Search) -> BoxFuture<'s, Result<Page, Error>>;
 
     /// Which of `wanted` (id, version) cannot be found by a search yet; a delete is there when the document

@@ -1,4 +1,5 @@
 mod api;
+mod common_words;
 mod contract;
 mod cursors;
 mod isolation;

@@ -178,6 +178,7 @@ fn serve(path: &Path, options: &SqliteOptions, requests: &Mutex<Receiver<Request
 
 fn open(path: &Path, options: &SqliteOptions, limit: &Arc<Limit>) -> Result<rusqlite::Connection, Error> {
     let mut conn = super::open::reader(path, options)?;
+    super::rank::register(&conn)?;
     let limit = Arc::clone(limit);
     conn.progress_handler(DEADLINE_CHECK_OPS, Some(move || limit.exceeded()))?;
     Ok(conn)
