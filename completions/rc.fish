@@ -32,11 +32,13 @@ complete -c rc -n "__fish_rc_needs_command" -s V -l version -d 'Print version'
 complete -c rc -n "__fish_rc_needs_command" -f -a "up" -d 'Start the platform of this project'
 complete -c rc -n "__fish_rc_needs_command" -f -a "status" -d 'Show what runs in this project: each service, its state, process, memory and address'
 complete -c rc -n "__fish_rc_needs_command" -f -a "logs" -d 'Show what the services printed'
+complete -c rc -n "__fish_rc_needs_command" -f -a "trace" -d 'Draw one trace as a tree, or list the recent ones'
 complete -c rc -n "__fish_rc_needs_command" -f -a "down" -d 'Stop the platform of this project and wait until everything has ended'
 complete -c rc -n "__fish_rc_needs_command" -f -a "ingest" -d 'Put documents into the platform, so that `rc search` finds them'
 complete -c rc -n "__fish_rc_needs_command" -f -a "search" -d 'Find documents, the best ones first'
 complete -c rc -n "__fish_rc_needs_command" -f -a "docs" -d 'Look at single documents'
 complete -c rc -n "__fish_rc_needs_command" -f -a "tenant" -d 'Tenants and their API keys'
+complete -c rc -n "__fish_rc_needs_command" -f -a "audit" -d 'The audit log: who did what, to what, why and when'
 complete -c rc -n "__fish_rc_needs_command" -f -a "catalog" -d 'Look at the files that describe what runs, and for whom'
 complete -c rc -n "__fish_rc_needs_command" -f -a "schema" -d 'Print the JSON Schema of a file, for editors and other tools'
 complete -c rc -n "__fish_rc_needs_command" -f -a "migrate" -d 'Bring the store\'s schema to what this binary needs'
@@ -66,6 +68,13 @@ complete -c rc -n "__fish_rc_using_subcommand logs" -l project -d 'The project\'
 complete -c rc -n "__fish_rc_using_subcommand logs" -s f -l follow -d 'Go on with what is printed from now on, until Ctrl-C'
 complete -c rc -n "__fish_rc_using_subcommand logs" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand logs" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand trace" -s n -l limit -d 'How many recent traces are listed, the newest last' -r
+complete -c rc -n "__fish_rc_using_subcommand trace" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand trace" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand trace" -l errors -d 'Of the recent traces, only those in which something failed'
+complete -c rc -n "__fish_rc_using_subcommand trace" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand trace" -s V -l version -d 'Print version'
 complete -c rc -n "__fish_rc_using_subcommand down" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand down" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
@@ -138,6 +147,32 @@ complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand
 complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from key" -f -a "create" -d 'Make a key for a tenant'
 complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from key" -f -a "list" -d 'List keys: their ids, never the keys'
 complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from key" -f -a "revoke" -d 'Make a key stop working, at once and for good'
+complete -c rc -n "__fish_rc_using_subcommand audit; and not __fish_seen_subcommand_from log verify" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand audit; and not __fish_seen_subcommand_from log verify" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand audit; and not __fish_seen_subcommand_from log verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand audit; and not __fish_seen_subcommand_from log verify" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand audit; and not __fish_seen_subcommand_from log verify" -f -a "log" -d 'Show who did what, to what, why and when'
+complete -c rc -n "__fish_rc_using_subcommand audit; and not __fish_seen_subcommand_from log verify" -f -a "verify" -d 'Check that nobody changed the audit log'
+complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from log" -l tenant -d 'Only what concerns this tenant' -r
+complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from log" -l action -d 'Only this action, such as `key.create`, or all of a kind, such as `key`' -r
+complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from log" -l actor -d 'Only what this one did: `os-user:1000`, `rc-up`' -r
+complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from log" -l since -d 'Only from then on: a time such as `2026-11-21T10:00:00Z`, or a span back from now such as `2h`' -r
+complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from log" -s n -l limit -d 'How many of the last entries' -r
+complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from log" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from log" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from log" -s f -l follow -d 'Go on with what is added from now on, until Ctrl-C'
+complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from log" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from log" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -l key -d 'A public key that must have signed, instead of the key on this disk; `@FILE` reads keys from a file, one a line. Can be given more than once' -r
+complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -l checkpoint -d 'A checkpoint of this log that was kept elsewhere: the log must contain it. Can be given more than once' -r -F
+complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -l save -d 'When the log is whole, write its checkpoint to this file, and the public keys to FILE.keys. Files that are there from an earlier time are checked first, as if given by `--checkpoint` and `--key`' -r -F
+complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
 complete -c rc -n "__fish_rc_using_subcommand catalog; and not __fish_seen_subcommand_from check" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand catalog; and not __fish_seen_subcommand_from check" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F

@@ -49,12 +49,12 @@ pub(super) struct Broken {
 
 impl Broken {
     /// A single problem, whose text is one line.
-    pub(super) fn one(digest: Option<Digest>, problem: String) -> Self {
-        Self {
+    pub(super) fn one(digest: Option<Digest>, problem: String) -> Box<Self> {
+        Box::new(Self {
             digest,
             problems: vec![problem.clone()],
             lines: vec![problem],
-        }
+        })
     }
 }
 
@@ -62,15 +62,15 @@ impl Broken {
 ///
 /// # Errors
 /// All problems.
-pub(super) fn load(layout: &Layout) -> Result<Loaded, Broken> {
+pub(super) fn load(layout: &Layout) -> Result<Loaded, Box<Broken>> {
     let sources = Sources::from_dir(layout.project());
     let model = Model::read(&sources).map_err(|problems| {
         let errors: Vec<_> = problems.iter().filter(|problem| problem.is_error()).collect();
-        Broken {
+        Box::new(Broken {
             digest: Some(sources.digest()),
             problems: errors.iter().map(ToString::to_string).collect(),
             lines: errors.iter().map(|problem| audit::problem(problem)).collect(),
-        }
+        })
     })?;
     let endpoints = load_endpoints(&layout.endpoints_file()).map_err(|problem| Broken::one(None, problem))?;
     Ok(Loaded { model, endpoints })

@@ -214,7 +214,7 @@ impl Shared {
             digest,
             problems,
             lines,
-        } = broken;
+        } = *broken;
         let at = self.deps.clock.now();
         let news = {
             let mut current = self.lock();
@@ -242,7 +242,7 @@ impl Shared {
     }
 
     /// Puts `loaded` in force, whole or not at all. Not before the audit log's entry is safe.
-    async fn apply(&self, loaded: Loaded) -> Result<(), (Broken, Settled)> {
+    async fn apply(&self, loaded: Loaded) -> Result<(), (Box<Broken>, Settled)> {
         let now = self.deps.clock.now();
         let Loaded { model, endpoints } = loaded;
         let digest = model.digest;
@@ -313,7 +313,7 @@ impl Shared {
         let author = audit::author(self.layout.project());
         Act {
             at,
-            actor: author.map_or(Actor::Service(Builtin::Gateway.name()), Actor::OsUser),
+            actor: author.map_or_else(|| Actor::Service(Builtin::Gateway.name()), Actor::OsUser),
             action,
             resource: Resource {
                 kind: "config",

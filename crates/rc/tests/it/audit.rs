@@ -571,6 +571,82 @@ fn what_is_given_to_verify_must_be_what_it_says() {
     }
 }
 
+#[test]
+fn live_the_gateways_outbox_lies_in_postgresql() {
+    let server = rc_test::Postgres::start_own(true);
+    let database = server.fresh_database();
+    let world = World::new();
+    let settings = format!(
+        "gateway:\n  listen: {}\nstore:\n  url: \"{}\"\n",
+        world.address, database.url
+    );
+    world.write("royalcrown.yaml", &settings);
+    world.write("tenants.yaml", TENANTS);
+    world.ok(&["migrate"]);
+    world.up();
+    let made = world.json(&["tenant", "key", "create", "acme", "--reason", "on PostgreSQL"]);
+    let key_id = made["key_id"].as_str().unwrap().to_owned();
+
+    // A change that cannot be recorded is not in force in the gateway, and comes by itself when it can.
+    server.stop();
+    world.write("tenants.yaml", &format!("{TENANTS}  initech: {{tier: silver}}\n"));
+    eventually("the gateway says why it waits", || {
+        let config = config(&world);
+        let problems = config["refused"]["problems"].to_string();
+        problems
+            .contains("cannot be recorded in the audit log")
+            .then_some(())
+    });
+    assert_eq!(config(&world)["version"], 1);
+    let output = world.rc(&["audit", "log"]);
+    assert!(output.status.success(), "{}", told(&output));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("whether entries of gateway wait cannot be seen"),
+        "{}",
+        told(&output)
+    );
+    server.start_again();
+    eventually("the change is in force", || {
+        (config(&world)["version"] == 2).then_some(())
+    });
+    world.ok(&["tenant", "key", "create", "initech"]);
+    eventually("everything is delivered", || {
+        let listed = world.json(&["audit", "log", "-n", "1"]);
+        (listed["waiting"] == 0 && listed["silent"] == Value::Array(Vec::new())).then_some(())
+    });
+    let told = entries(&world);
+    let of = |action: &str, resource: &str| {
+        let found = told.iter().filter(|entry| {
+            let (found, on, _) = said(entry);
+            found == action && on == resource
+        });
+        found.count()
+    };
+    assert_eq!(of("key.create", &key_id), 1);
+    assert_eq!(of("config.apply", "gateway"), 1);
+    assert_eq!(
+        of("config.refuse", "gateway"),
+        0,
+        "a change that waits is not refused"
+    );
+    let verdict = whole(&world);
+    assert_eq!(verdict["sources"], 2);
+    world.ok(&["down"]);
+    whole(&world);
+}
+
+/// The configuration that the gateway has in force.
+fn config(world: &World) -> Value {
+    let socket = world.path().join(".royalcrown/run/gateway.sock");
+    let output = std::process::Command::new("curl")
+        .args(["-sS", "--max-time", "20", "--unix-socket"])
+        .arg(socket)
+        .arg("http://localhost/-/config")
+        .output()
+        .unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", told(&output)))
+}
+
 /// A verdict of exit code 1 that names `file`; gives the fault that does.
 fn refused(world: &World, more: &[&str], file: &Path, what: &str) -> Value {
     let (code, verdict) = verify(world, more);

@@ -109,6 +109,124 @@ async fn contract(store: KeyStore) {
     assert!(kept.contains(&other_tenant.key_id));
 }
 
+/// Each change of keys has its entries, in the same transaction; what did not happen has none.
+async fn audited(store: KeyStore) {
+    store.migrate().await.unwrap();
+    let told = async || -> Vec<String> {
+        let limit = audit::outbox::Limit {
+            rows: usize::MAX,
+            bytes: usize::MAX,
+        };
+        let batch = store.outbox().next(limit).await.unwrap();
+        let last = batch.rows.last().map_or(0, |row| row.seq);
+        store.outbox().delivered(last).await.unwrap();
+        batch
+            .rows
+            .iter()
+            .map(|row| {
+                let entry = rc_ledger::Entry::decode(&row.entry).unwrap();
+                format!("{} {} {}", entry.action, entry.resource.id, entry.reason.code)
+            })
+            .collect()
+    };
+    let (_, first) = record("acme", "ci");
+    let (_, second) = record("acme", "ci");
+    store.add(first.clone(), false, &asked()).await.unwrap();
+    store.add(second.clone(), true, &asked()).await.unwrap();
+    assert_eq!(
+        told().await,
+        [
+            format!("key.create {} asked", first.key_id),
+            format!("key.revoke {} replaced", first.key_id),
+            format!("key.create {} asked", second.key_id),
+        ]
+    );
+    store
+        .revoke(&second.key_id, NOW, &asked())
+        .await
+        .unwrap()
+        .unwrap();
+    store
+        .revoke(&second.key_id, NOW, &asked())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        store
+            .revoke(&KeyId::new("nobody").unwrap(), NOW, &asked())
+            .await
+            .unwrap(),
+        None
+    );
+    assert_eq!(told().await, [format!("key.revoke {} asked", second.key_id)]);
+
+    // An act that cannot be recorded does not happen.
+    let (_, kept) = record("acme", "kept");
+    store.add(kept.clone(), false, &asked()).await.unwrap();
+    let mut spoken = asked();
+    spoken.reason.text = Some("x".repeat(audit::REASON_BYTES_MAX + 1));
+    let (_, never) = record("acme", "kept");
+    store.add(never.clone(), true, &spoken).await.unwrap_err();
+    store.revoke(&kept.key_id, NOW, &spoken).await.unwrap_err();
+    let act = asked().created(&kept).unwrap();
+    let room = usize::try_from(audit::outbox::ACTS_WAIT_MAX).unwrap();
+    store
+        .outbox()
+        .record(vec![act; room], audit::Room::Fact)
+        .await
+        .unwrap();
+    let full = store.add(never.clone(), true, &asked()).await.unwrap_err();
+    assert!(full.downcast_ref::<audit::Full>().is_some(), "{full:?}");
+    let full = store.revoke(&kept.key_id, NOW, &asked()).await.unwrap_err();
+    assert!(full.downcast_ref::<audit::Full>().is_some(), "{full:?}");
+    let records = store.list(NOW).await.unwrap();
+    assert!(records.iter().all(|found| found.key_id != never.key_id));
+    let found = records.iter().find(|found| found.key_id == kept.key_id).unwrap();
+    assert_eq!(found.revoked_at, None);
+}
+
+/// With the most keys that a tenant may have, a replacement ends none of them and tells of nothing.
+async fn bounded(store: KeyStore) {
+    store.migrate().await.unwrap();
+    for number in 0..KEYS_PER_TENANT_MAX {
+        let (_, key) = record("acme", &format!("{}", number % 2));
+        store.add(key, false, &asked()).await.unwrap();
+    }
+    let before = store.outbox().waiting().await.unwrap();
+    let (_, other) = record("acme", "other");
+    let refused = store.add(other, true, &asked()).await.unwrap_err();
+    assert_eq!(refused.downcast_ref::<TooMany>(), Some(&TooMany));
+    assert_eq!(store.outbox().waiting().await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn changes_of_keys_are_told_on_sqlite() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, many) in [("a.db", false), ("b.db", true)] {
+        let store = KeyStore::sqlite(Sqlite::open(&dir.path().join(name), SqliteOptions::default()).unwrap());
+        if many {
+            bounded(store).await;
+        } else {
+            audited(store).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_keys_are_told_on_postgresql() {
+    let server = rc_test::Postgres::start();
+    for many in [false, true] {
+        let database = server.fresh_database();
+        let options = PostgresOptions::new("rc-gateway", "gateway");
+        let store = KeyStore::postgres(rc_store::Postgres::connect(&database.url, &options).unwrap());
+        if many {
+            bounded(store).await;
+        } else {
+            audited(store).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn keys_are_kept_on_sqlite() {
     let dir = tempfile::tempdir().unwrap();

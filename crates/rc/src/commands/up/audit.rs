@@ -139,7 +139,7 @@ impl Audit {
         tree.spawn("audit/sender", async move {
             // What it leaves at the end is appended by the supervisor itself.
             let until = stopping.clone();
-            stopping.run_until_cancelled(sender.run(until)).await;
+            Box::pin(stopping.run_until_cancelled(sender.run(until))).await;
         });
         Ok(audit)
     }

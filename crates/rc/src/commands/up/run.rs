@@ -423,7 +423,7 @@ impl Platform<'_> {
     /// The last entry of the audit log.
     async fn recorded(self, result: &Result<Outcome, Fault>, show: &mut dyn Show) {
         let ending = self.control.facts().ending;
-        let (actor, reason) = ending.unwrap_or((own_user(), "failed"));
+        let (actor, reason) = ending.unwrap_or_else(|| (own_user(), "failed"));
         let board = self.handle.board();
         let restarts: u32 = board.services.values().map(|status| status.restarts).sum();
         let ran = SystemClock.now().since(self.control.since).as_secs();

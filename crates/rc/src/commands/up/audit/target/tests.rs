@@ -95,8 +95,8 @@ async fn every_start_and_every_end_is_told_once_with_its_reason() {
     // The supervisor waits for several things at once: a wait that is dropped tells nothing.
     {
         let mut ended = first.ended();
-        std::future::poll_fn(|cx| std::task::Poll::Ready(assert!(ended.as_mut().poll(cx).is_pending())))
-            .await;
+        let poll = std::future::poll_fn(|cx| std::task::Poll::Ready(ended.as_mut().poll(cx).is_pending()));
+        assert!(poll.await);
     }
     assert_eq!(told(&mut notes), [("service.start", "catalog", "done")]);
     first.ended().await;
