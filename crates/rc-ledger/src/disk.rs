@@ -277,7 +277,7 @@ fn make_folders(folder: &Path) -> Result<(), Error> {
     fs_err::create_dir_all(folder).map_err(|error| Error::io("create", folder, error))?;
     for made in missing {
         let above = made.parent().filter(|above| !above.as_os_str().is_empty());
-        sync_path(above.unwrap_or(Path::new(".")))?;
+        sync_path(above.unwrap_or_else(|| Path::new(".")))?;
     }
     Ok(())
 }

@@ -189,6 +189,24 @@ fn a_log_that_was_cut_off_is_seen_by_who_kept_a_checkpoint() {
 }
 
 #[test]
+fn a_write_ahead_log_of_other_entries_is_a_fault() {
+    let built = build(&[&entries(1, 3)]);
+    let mut bundle = Vec::new();
+    for entry in [entries(1, 1), entries(7, 7), entries(3, 3)].concat() {
+        crate::tile::push_entry(&mut bundle, &entry);
+    }
+    let mut disk = built.disk.clone();
+    crate::wal::begin(&mut disk, 0, &[crate::wal::record(0, &bundle)]).unwrap();
+    let path = crate::wal::path(0);
+    assert_eq!(
+        faults(&check(&built, &disk)),
+        [format!(
+            "file {path} 1: its entry is not the one that the tile has"
+        )]
+    );
+}
+
+#[test]
 fn strange_files_are_warnings() {
     let built = build(&[&entries(1, 3)]);
     for path in [

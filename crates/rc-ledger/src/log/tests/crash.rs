@@ -1,6 +1,7 @@
 //! Stops at every step of the disk, and what is there afterwards.
 
 use super::*;
+use crate::reader::{BUNDLE_BYTES_MAX, read_tile};
 
 /// What a test does: groups to append, and `None` where the segment is put away.
 const SCRIPT: [Option<usize>; 10] = [
@@ -66,9 +67,31 @@ fn survive(disk: &Memory, keys: &Keys, all: &[Vec<u8>], told: &Told, what: &str)
     let report = check(disk, keys, &told.acknowledged);
     assert!(report.is_whole(), "{what}: {:#?}", report.faults);
     assert_eq!(report.warnings, [], "{what}");
+    for checkpoint in &told.acknowledged {
+        readable_at(disk, checkpoint.size(), what);
+    }
     log.append(&all[size..size + 5]).unwrap();
     let report = check(disk, keys, &told.acknowledged);
     assert!(report.is_whole(), "{what}, and on: {:#?}", report.faults);
+}
+
+/// The files that a reader of this size asks for are there, or the full ones instead.
+fn readable_at(disk: &Memory, size: u64, what: &str) {
+    let mut last = Vec::new();
+    for row in 0..3_u8 {
+        let count = size >> (8 * row);
+        let (index, width) = (count / 256, (count % 256) as usize);
+        if width > 0 {
+            last.push(Tile::new(Row::Level(row), index, width));
+            if row == 0 {
+                last.push(Tile::new(Row::Entries, index, width));
+            }
+        }
+    }
+    for tile in last {
+        let found = read_tile(disk, tile, BUNDLE_BYTES_MAX).unwrap();
+        assert!(found.is_some(), "{what}: {}", tile.path());
+    }
 }
 
 fn total() -> u64 {
