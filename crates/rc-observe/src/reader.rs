@@ -168,12 +168,16 @@ impl Reader {
                 oldest_unix_ns: oldest,
             });
         };
+        // A link may stand on either side, or on both: a batch has room for a bounded number of them.
+        let own_links = spans.iter().flat_map(|kept| &kept.span.links);
         let wanted: BTreeSet<u128> = linking
             .remove(&id)
             .into_iter()
             .flatten()
-            .take(LINKED_TRACES_MAX)
+            .chain(own_links.map(|link| link.trace_id))
+            .filter(|linked| *linked != id)
             .collect();
+        let wanted: BTreeSet<u128> = wanted.into_iter().take(LINKED_TRACES_MAX).collect();
         let mut linked: BTreeMap<u128, Vec<Kept>> = BTreeMap::new();
         if !wanted.is_empty() {
             scan(&sources, &mut |seen| {
@@ -217,7 +221,7 @@ impl Reader {
         })?;
         let mut found: Vec<Summary> = spans
             .into_iter()
-            .filter(|(_, spans)| spans.iter().all(|kept| kept.span.links.is_empty()))
+            .filter(|(_, spans)| !is_shared(spans))
             .filter_map(summary)
             .collect();
         found.sort_by_key(|summary| (summary.began_unix_ns, summary.id));
@@ -343,20 +347,32 @@ impl Trace {
             .filter(move |kept| kept.span.parent == Some(id) && kept.span.span_id != id)
     }
 
-    /// Spans of other traces that link to the span `id` of this one.
+    /// Spans of other traces that link to the span `id` of this one, or to which it links.
     pub fn linking(&self, id: u64) -> impl Iterator<Item = (&Self, &Kept)> {
-        let link = Link {
+        let here = Link {
             trace_id: self.id,
             span_id: id,
         };
+        let own = self.spans.iter().find(|kept| kept.span.span_id == id);
+        let own: &[Link] = own.map_or(&[], |kept| &kept.span.links);
         self.linked.iter().flat_map(move |trace| {
-            let linking = trace
-                .spans
-                .iter()
-                .filter(move |kept| kept.span.links.contains(&link));
+            let linking = trace.spans.iter().filter(move |kept| {
+                let there = Link {
+                    trace_id: trace.id,
+                    span_id: kept.span.span_id,
+                };
+                kept.span.links.contains(&here) || own.contains(&there)
+            });
             linking.map(move |kept| (trace, kept))
         })
     }
+}
+
+/// Whether a trace is work that requests share: what begins it is not asked for by one of them, and says so.
+fn is_shared(spans: &[Kept]) -> bool {
+    let begins = |kept: &&Kept| kept.span.parent.is_none();
+    let mut first = spans.iter().filter(begins);
+    first.any(|kept| !kept.span.links.is_empty())
 }
 
 fn summary((id, spans): (u128, Vec<Kept>)) -> Option<Summary> {

@@ -48,13 +48,17 @@ fn world() -> tempfile::TempDir {
             at(span(0xb2, 13, "publish docs"), 4, 12),
         ],
     );
-    let links = [context(0xa1, 4), context(0xb2, 14)];
+    let links = [context(0xa1, 4)];
     keep(
         folder,
         "docs-api",
         &[
             at(span(0xa1, 4, "process docs"), 6, 3),
-            at(span(0xb2, 14, "process docs"), 6, 13),
+            // This one links to the batch, which has no room for a link to it.
+            Span {
+                links: &[context(0xc3, 20)],
+                ..at(span(0xb2, 14, "process docs"), 6, 13)
+            },
             Span {
                 links: &links,
                 ..at(span(0xc3, 20, "process batch"), 6, 0)
@@ -103,6 +107,11 @@ fn a_trace_is_put_together_from_all_services_and_the_batches_that_it_was_in() {
         .collect();
     assert_eq!(batch, [(1, 20)]);
     assert_eq!(trace.linking(3).count(), 0);
+    let Found::One(other) = reader.find(prefix("4bf92f3577b34da600000000000000b2")).unwrap() else {
+        panic!("its id is whole");
+    };
+    let batch: Vec<u64> = other.linking(14).map(|(_, kept)| kept.span.span_id).collect();
+    assert_eq!(batch, [20], "the link may stand on either side");
 }
 
 #[test]
