@@ -30,6 +30,11 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How long the last rows may take at the end; what is left goes after the next start.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(3);
+/// A ledger that is only starting, stopping or being restarted is not worth a word: so many attempts take some
+/// three seconds.
+const ATTEMPTS_QUIET: u32 = 6;
+/// What a ledger that is not there is told as.
+const AWAY_CODE: &str = "RC-LED-021";
 /// The same failure is told again after so many attempts, which is about every two minutes.
 const ATTEMPTS_A_WORD: u32 = 60;
 
@@ -95,7 +100,7 @@ impl Sender {
         while !stopping.is_cancelled() {
             let pause = match self.send().await {
                 Ok(sent) => {
-                    if attempts > 0 {
+                    if told.is_some() {
                         tracing::info!("the ledger takes entries again");
                     }
                     (attempts, told) = (0, None);
@@ -106,7 +111,8 @@ impl Sender {
                 }
                 Err(Undelivered { code, text }) => {
                     attempts = attempts.saturating_add(1);
-                    if told.as_ref() != Some(&text) || attempts.is_multiple_of(ATTEMPTS_A_WORD) {
+                    let quiet = code == AWAY_CODE && attempts < ATTEMPTS_QUIET;
+                    if !quiet && (told.as_ref() != Some(&text) || attempts.is_multiple_of(ATTEMPTS_A_WORD)) {
                         tracing::warn!(code, "audit entries wait: {text}");
                         told = Some(text);
                     }
@@ -173,7 +179,7 @@ impl Sender {
 
     async fn post(&self, delivery: &Delivery) -> Result<Receipt, Undelivered> {
         let away = |text: String| Undelivered {
-            code: "RC-LED-021".to_owned(),
+            code: AWAY_CODE.to_owned(),
             text,
         };
         let body = serde_json::to_vec(delivery).map_err(|error| away(error.to_string()))?;
