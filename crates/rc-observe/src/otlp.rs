@@ -239,6 +239,14 @@ pub(crate) fn trace_id_of(span: &[u8]) -> Option<u128> {
     }
 }
 
+/// What stands in every span of a trace, and in every link to one, given the first bytes of the trace's id.
+pub(crate) fn id_needle(first: &[u8]) -> Vec<u8> {
+    let mut needle = Vec::with_capacity(2 + 16);
+    wire::begin(&mut needle, span_field::TRACE_ID, 16);
+    needle.extend_from_slice(first);
+    needle
+}
+
 /// The links of an encoded span, without reading the rest.
 pub(crate) fn links_of(span: &[u8]) -> impl Iterator<Item = Link> {
     Fields::of(span).filter_map(|field| match field {

@@ -21,8 +21,10 @@ const TRACE_SPANS_MAX: usize = 20_000;
 const AMBIGUOUS_MAX: usize = 20;
 /// Most traces that are followed from a trace to the batches that it was part of.
 const LINKED_TRACES_MAX: usize = 16;
-/// Bytes of each service's newest segments that are read for a list of recent traces.
-const RECENT_BYTES: u64 = 16 << 20;
+/// Bytes of each service's newest segments that are read for a list of recent traces: over a thousand.
+const RECENT_BYTES: u64 = 4 << 20;
+/// The same for a list of those that failed, which are few.
+const FAILED_BYTES: u64 = 32 << 20;
 /// Largest segment that is read: a ring's largest is far below.
 const SEGMENT_BYTES_MAX: u64 = 4 << 30;
 
@@ -60,6 +62,12 @@ impl IdPrefix {
 
     fn matches(self, id: u128) -> bool {
         id >> (4 * (PREFIX_DIGITS_MAX - self.digits)) == self.value
+    }
+
+    /// What stands in every block with a span of such a trace, or a link to one: whole bytes of the id.
+    fn needle(self) -> Vec<u8> {
+        let whole = self.value << (4 * (PREFIX_DIGITS_MAX - self.digits));
+        otlp::id_needle(&whole.to_be_bytes()[..self.digits / 2])
     }
 }
 
@@ -139,12 +147,7 @@ impl Reader {
         let sources = self.sources()?;
         let mut spans: BTreeMap<u128, Vec<Kept>> = BTreeMap::new();
         let mut linking: BTreeMap<u128, BTreeSet<u128>> = BTreeMap::new();
-        let mut oldest: Option<u64> = None;
-        scan(&sources, &mut |seen| {
-            if seen.first {
-                let began = Record::decode(seen.span).ok().map(|span| span.began_unix_ns);
-                oldest = oldest.into_iter().chain(began).min();
-            }
+        scan(&sources, &[prefix.needle()], &mut |seen| {
             if prefix.matches(seen.trace_id) {
                 let spans = spans.entry(seen.trace_id).or_default();
                 if spans.len() < TRACE_SPANS_MAX {
@@ -165,7 +168,7 @@ impl Reader {
         }
         let Some((id, spans)) = spans.pop_first() else {
             return Ok(Found::None {
-                oldest_unix_ns: oldest,
+                oldest_unix_ns: oldest(&sources)?,
             });
         };
         // A link may stand on either side, or on both: a batch has room for a bounded number of them.
@@ -180,7 +183,11 @@ impl Reader {
         let wanted: BTreeSet<u128> = wanted.into_iter().take(LINKED_TRACES_MAX).collect();
         let mut linked: BTreeMap<u128, Vec<Kept>> = BTreeMap::new();
         if !wanted.is_empty() {
-            scan(&sources, &mut |seen| {
+            let needles: Vec<Vec<u8>> = wanted
+                .iter()
+                .map(|id| otlp::id_needle(&id.to_be_bytes()))
+                .collect();
+            scan(&sources, &needles, &mut |seen| {
                 if wanted.contains(&seen.trace_id) {
                     let spans = linked.entry(seen.trace_id).or_default();
                     if spans.len() < TRACE_SPANS_MAX {
@@ -204,9 +211,21 @@ impl Reader {
     /// # Errors
     /// When the folder cannot be read.
     pub fn recent(&self, max: usize) -> io::Result<Vec<Summary>> {
+        self.newest(RECENT_BYTES, max, |_| true)
+    }
+
+    /// The newest traces in which something failed, at most `max` of them, the newest last.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn failed(&self, max: usize) -> io::Result<Vec<Summary>> {
+        self.newest(FAILED_BYTES, max, |trace| trace.error.is_some())
+    }
+
+    fn newest(&self, bytes: u64, max: usize, wanted: fn(&Summary) -> bool) -> io::Result<Vec<Summary>> {
         let mut sources = self.sources()?;
         for source in &mut sources {
-            let mut left = RECENT_BYTES;
+            let mut left = bytes;
             let newest = source.segments.iter().rev().take_while(|path| {
                 let wanted = left > 0;
                 left = left.saturating_sub(fs_err::metadata(path).map_or(0, |found| found.len()));
@@ -216,13 +235,14 @@ impl Reader {
             source.segments.drain(..source.segments.len() - count);
         }
         let mut spans: HashMap<u128, Vec<Kept>> = HashMap::new();
-        scan(&sources, &mut |seen| {
+        scan(&sources, &[], &mut |seen| {
             spans.entry(seen.trace_id).or_default().extend(seen.kept());
         })?;
         let mut found: Vec<Summary> = spans
             .into_iter()
             .filter(|(_, spans)| !is_shared(spans))
             .filter_map(summary)
+            .filter(wanted)
             .collect();
         found.sort_by_key(|summary| (summary.began_unix_ns, summary.id));
         let surplus = found.len().saturating_sub(max);
@@ -256,8 +276,6 @@ struct Seen<'a> {
     service: &'a Arc<str>,
     trace_id: u128,
     span: &'a [u8],
-    /// The first one in its service's oldest segment.
-    first: bool,
 }
 
 impl Seen<'_> {
@@ -270,24 +288,27 @@ impl Seen<'_> {
     }
 }
 
-fn scan(sources: &[Source], look: &mut dyn FnMut(&Seen<'_>)) -> io::Result<()> {
+/// Looks at every span of the blocks that hold one of `needles`; of all blocks when there are none.
+fn scan(sources: &[Source], needles: &[Vec<u8>], look: &mut dyn FnMut(&Seen<'_>)) -> io::Result<()> {
+    let finders: Vec<_> = needles
+        .iter()
+        .map(|needle| memchr::memmem::Finder::new(needle))
+        .collect();
+    let holds =
+        |bytes: &[u8]| finders.is_empty() || finders.iter().any(|finder| finder.find(bytes).is_some());
     for source in sources {
-        let mut first = true;
         for path in &source.segments {
-            let segment = match read(path) {
-                // The writer removed it to make room.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                segment => segment?,
+            let Some(segment) = read(path)?.filter(|segment| holds(segment)) else {
+                continue;
             };
-            for span in Blocks::of(&segment).flat_map(otlp::spans) {
+            let blocks = Blocks::of(&segment).filter(|block| holds(block));
+            for span in blocks.flat_map(otlp::spans) {
                 if let Some(trace_id) = otlp::trace_id_of(span) {
                     look(&Seen {
                         service: &source.service,
                         trace_id,
                         span,
-                        first,
                     });
-                    first = false;
                 }
             }
         }
@@ -295,15 +316,39 @@ fn scan(sources: &[Source], look: &mut dyn FnMut(&Seen<'_>)) -> io::Result<()> {
     Ok(())
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let len = fs_err::metadata(path)?.len();
-    if len > SEGMENT_BYTES_MAX {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("{} is no segment of ours: it has {len} bytes", path.display()),
-        ));
+/// When the oldest span that is kept began: the first one of some service.
+fn oldest(sources: &[Source]) -> io::Result<Option<u64>> {
+    let mut oldest = None;
+    for source in sources {
+        for path in &source.segments {
+            let segment = read(path)?.unwrap_or_default();
+            let first = Blocks::of(&segment).flat_map(otlp::spans).next();
+            if let Some(span) = first.and_then(|span| Record::decode(span).ok()) {
+                oldest = oldest.into_iter().chain([span.began_unix_ns]).min();
+                break;
+            }
+        }
     }
-    fs_err::read(path)
+    Ok(oldest)
+}
+
+/// A segment's bytes; `None` when its writer removed it to make room.
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let read = fs_err::metadata(path).and_then(|found| {
+        if found.len() > SEGMENT_BYTES_MAX {
+            let what = format!(
+                "{} is no segment of ours: it has {} bytes",
+                path.display(),
+                found.len()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        fs_err::read(path)
+    });
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 impl Trace {

@@ -33,6 +33,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// taken; what the disk says.
 pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
     let book = Book::open(&config.layout, Arc::clone(&deps.clock)).await?;
+    let migrations = db::MIGRATIONS.list().len();
+    deps.marks.data_version.set_migration(migrations);
     tracing::info!(origin = book.origin(), entries = book.size(), "the log is open");
     let appends = sequencer::append_histogram(&deps.metrics);
     let (sequencer, handle) = Sequencer::new(book, &deps.metrics, deps.readiness.component("log"));

@@ -155,6 +155,8 @@ fn the_list_has_requests_and_not_the_batches_between_them() {
     assert_eq!(recent[0].took_ns, 1_500_000);
     assert_eq!(recent[0].whole_ns, 7_500_000);
     assert_eq!(&*recent[0].services[0], "gateway");
+    let failed = Reader::new(world.path()).failed(10).unwrap();
+    assert_eq!(failed, [], "the batch failed, and it is none of these");
     let newest = Reader::new(world.path()).recent(1).unwrap();
     assert_eq!(newest[0].id & 0xff, 0xb2);
 }

@@ -11,7 +11,7 @@ use rc_store::{Conn, Error, Migration, Migrations, Sqlite, SqliteOptions};
 
 use crate::audit::{SALT_BYTES, Text};
 
-const MIGRATIONS: Migrations = Migrations::new(
+pub(super) const MIGRATIONS: Migrations = Migrations::new(
     "prov-ledger",
     &[Migration {
         number: 1,

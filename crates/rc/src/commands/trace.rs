@@ -60,9 +60,6 @@ fn prefix(text: &str) -> Result<Wanted, String> {
 /// A flush is at most this far away: a trace that is not there yet may be there then.
 const FLUSH_WAIT: Duration = Duration::from_millis(300);
 
-/// Of how many traces those with errors are picked.
-const LOOKED_AT_MAX: usize = 100_000;
-
 pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> {
     let reader = Reader::new(&cx.layout().traces());
     match args.id {
@@ -111,15 +108,15 @@ async fn recent(
     limit: usize,
     only_errors: bool,
 ) -> Result<Outcome, miette::Report> {
-    let looked_at = if only_errors { LOOKED_AT_MAX } else { limit };
     let work = reader.clone();
-    let mut traces = off_thread(move || work.recent(looked_at))
-        .await
-        .map_err(|error| unreadable(cx, error))?;
-    if only_errors {
-        traces.retain(|trace| trace.error.is_some());
-        traces.drain(..traces.len().saturating_sub(limit));
-    }
+    let traces = off_thread(move || {
+        if only_errors {
+            work.failed(limit)
+        } else {
+            work.recent(limit)
+        }
+    });
+    let traces = traces.await.map_err(|error| unreadable(cx, error))?;
     if cx.json() {
         cx.print_json(&json::list(&traces));
     } else if traces.is_empty() {
