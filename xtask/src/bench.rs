@@ -1,14 +1,21 @@
 //! `cargo xtask bench`: the figures that README and docs/benchmarks.md show, measured on a release build
-//! through the command line, as a user would meet them.
+//! from outside, as a user would meet it.
 //!
-//! Each figure is the median of several rounds; every round starts in an empty project. Results are JSON in
-//! `bench/results`; the page is made from them and from nothing else.
+//! What a person times with a clock (start, memory, the command line, builds) is measured here. Load, peers
+//! and CPU time are measured by the program `rc-bench`, which this builds and runs; it prints figures, and
+//! this adds where and when. Results are JSON in `bench/results`; the page is made from them and from nothing
+//! else.
 
 mod documents;
+mod load;
 mod memory;
+mod nginx;
 mod page;
 mod platform;
+mod scratch;
 mod tree;
+
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,25 +35,101 @@ const ROUNDS_MIN: usize = 5;
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Rounds of each measurement
-    #[arg(long, default_value_t = ROUNDS_MIN)]
-    rounds: usize,
-    /// Also measure the build: a clean clone to a running platform, and `cargo check` after a change
-    /// (many minutes)
+    /// What to measure; without any, everything but `build`
+    subjects: Vec<Subject>,
+    /// One short round of each: shows that everything works; prints, and writes nothing
     #[arg(long)]
-    build: bool,
+    quick: bool,
     /// Measure this program instead of a release build; prints, and writes nothing
-    #[arg(long, value_name = "PROGRAM", conflicts_with = "build")]
+    #[arg(long, value_name = "PROGRAM")]
     rc: Option<std::path::PathBuf>,
     /// Measure nothing; write the page from the results that are there
-    #[arg(long, conflicts_with_all = ["build", "rc"])]
+    #[arg(long, conflicts_with_all = ["quick", "rc", "subjects"])]
     page_only: bool,
+}
+
+/// What can be measured, by the name of its results, in the order of the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Subject {
+    /// Start, memory, `rc ingest`, until the last document is found
+    Platform,
+    /// CPU time of a proxied request, beside nginx
+    Gateway,
+    /// Batches and singles on both stores, beside plain inserts and binary COPY
+    Ingest,
+    /// A minute of documents on the embedded store, and how far the search is behind
+    Sustained,
+    /// Reads, searches and writes together at 100,000 documents
+    Mixed,
+    /// CPU time with traces on against off
+    Telemetry,
+    /// A clean clone to a running platform, and `cargo check` after a change (many minutes)
+    Build,
+}
+
+impl Subject {
+    /// Those that are measured when none is named.
+    const USUAL: [Self; 6] = [
+        Self::Platform,
+        Self::Gateway,
+        Self::Ingest,
+        Self::Sustained,
+        Self::Mixed,
+        Self::Telemetry,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Platform => "platform",
+            Self::Gateway => "gateway",
+            Self::Ingest => "ingest",
+            Self::Sustained => "sustained",
+            Self::Mixed => "mixed",
+            Self::Telemetry => "telemetry",
+            Self::Build => "build",
+        }
+    }
+
+    /// About how long it takes on two cores.
+    fn minutes(self) -> f64 {
+        match self {
+            Self::Platform => 0.5,
+            Self::Gateway => 3.5,
+            Self::Ingest => 6.0,
+            Self::Sustained => 3.0,
+            Self::Mixed => 5.0,
+            Self::Telemetry => 3.0,
+            Self::Build => 30.0,
+        }
+    }
+
+    fn measure(self, cx: &Cx, rc: &Path, quick: bool) -> Result<Measured, Stop> {
+        let rounds = if quick { 1 } else { ROUNDS_MIN };
+        match self {
+            Self::Platform => platform::measure(cx, rounds, rc),
+            Self::Build => tree::measure(cx, rounds),
+            Self::Gateway | Self::Ingest | Self::Sustained | Self::Mixed | Self::Telemetry => {
+                load::measure(cx, self, rc, quick)
+            }
+        }
+    }
+}
+
+/// What measuring a subject gives.
+#[derive(Debug, Deserialize)]
+struct Measured {
+    /// How it was measured, in a sentence or two.
+    method: String,
+    /// Fewest values of a figure with a target.
+    rounds_min: usize,
+    figures: Vec<Figure>,
 }
 
 /// Everything that one run measured about one subject.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Results {
-    subject: String,
+    subject: Subject,
     /// How it was measured, in a sentence or two.
     method: String,
     /// The command that does it again.
@@ -66,49 +149,104 @@ struct Machine {
 }
 
 /// One measured quantity.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Figure {
+    /// The table it belongs to; empty where a subject has only one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    group: String,
     name: String,
     unit: Unit,
     /// The value that must not be passed, when there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     at_most: Option<f64>,
+    /// The value that must be reached, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at_least: Option<f64>,
+    /// The target is held against the worst value; else against the median.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    worst: bool,
+    #[serde(default)]
     median: f64,
     /// One value a round, in the order of measurement.
     values: Vec<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
 enum Unit {
     #[serde(rename = "s")]
     Seconds,
+    #[serde(rename = "ms")]
+    Milliseconds,
+    #[serde(rename = "us")]
+    Microseconds,
     #[serde(rename = "MiB")]
     Mebibytes,
+    #[serde(rename = "x")]
+    Times,
+    #[serde(rename = "%")]
+    Percent,
+    #[serde(rename = "/s")]
+    PerSecond,
+    #[serde(rename = "")]
+    Count,
 }
 
 impl Unit {
+    /// What stands behind the number.
     fn symbol(self) -> &'static str {
         match self {
-            Self::Seconds => "s",
-            Self::Mebibytes => "MiB",
+            Self::Seconds => " s",
+            Self::Milliseconds => " ms",
+            Self::Microseconds => " µs",
+            Self::Mebibytes => " MiB",
+            Self::Times => "x",
+            Self::Percent => " %",
+            Self::PerSecond => "/s",
+            Self::Count => "",
         }
     }
 }
 
 impl Figure {
     fn new(name: &str, unit: Unit, at_most: Option<f64>, values: Vec<f64>) -> Self {
-        let values: Vec<f64> = values
-            .into_iter()
-            .map(|value| (value * 1000.0).round() / 1000.0)
-            .collect();
         Self {
+            group: String::new(),
             name: name.to_owned(),
             unit,
             at_most,
-            median: median(&values),
+            at_least: None,
+            worst: false,
+            median: f64::NAN,
             values,
         }
+        .rounded()
+    }
+
+    /// With values of three decimals and their median.
+    fn rounded(mut self) -> Self {
+        for value in &mut self.values {
+            *value = (*value * 1000.0).round() / 1000.0;
+        }
+        self.median = median(&self.values);
+        self
+    }
+
+    fn lowest(&self) -> f64 {
+        self.values.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    fn highest(&self) -> f64 {
+        self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+    }
+
+    /// Whether the target is met; `None` without one.
+    fn met(&self) -> Option<bool> {
+        if let Some(most) = self.at_most {
+            let judged = if self.worst { self.highest() } else { self.median };
+            return Some(judged <= most);
+        }
+        let judged = if self.worst { self.lowest() } else { self.median };
+        self.at_least.map(|least| judged >= least)
     }
 }
 
@@ -125,29 +263,96 @@ fn median(values: &[f64]) -> f64 {
 }
 
 pub(crate) fn run(cx: &Cx, args: &Args) -> Result<(), Stop> {
-    if let Some(rc) = &args.rc {
-        let results = platform::measure(cx, args.rounds, &fs_err::canonicalize(rc)?)?;
-        println!("{}", page::render(&[results]));
-        return Ok(());
-    }
+    let mut failed = Vec::new();
     if !args.page_only {
-        if args.rounds < ROUNDS_MIN {
-            return Err(Stop::usage(format!(
-                "a median of fewer than {ROUNDS_MIN} rounds is not published"
-            )));
+        scratch::sweep(cx)?;
+        let subjects = args.subjects();
+        let names: Vec<&str> = subjects.iter().map(|subject| subject.name()).collect();
+        let minutes: f64 = subjects.iter().map(|subject| subject.minutes()).sum();
+        match args.quick {
+            true => eprintln!(
+                "bench: {}; about a minute, and the builds before it",
+                names.join(", ")
+            ),
+            false => eprintln!(
+                "bench: {}; about {minutes:.0} minutes, and the builds before it",
+                names.join(", ")
+            ),
         }
-        save(
-            cx,
-            &platform::measure(cx, args.rounds, &suite::build_rc_release(cx)?)?,
-        )?;
-        if args.build {
-            save(cx, &tree::measure(cx, args.rounds)?)?;
+        let rc = match &args.rc {
+            Some(rc) => fs_err::canonicalize(rc)?,
+            None => suite::build_rc_release(cx)?,
+        };
+        let publish = !args.quick && args.rc.is_none();
+        for subject in subjects {
+            // One that fails must not cost those that took minutes before it and those after it.
+            if let Err(stop) = one(cx, subject, &rc, args.quick, publish) {
+                eprintln!("bench: {}: {}", subject.name(), stop.message);
+                failed.push(subject.name());
+            }
+        }
+        if !publish {
+            return verdict(&failed);
         }
     }
     let page = page(cx)?.ok_or_else(|| Stop::usage(format!("there are no results in {RESULTS}")))?;
     fs_err::write(cx.root.join(PAGE), &page)?;
     println!("{page}");
+    verdict(&failed)
+}
+
+fn verdict(failed: &[&str]) -> Result<(), Stop> {
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Stop::no(format!("could not be measured: {}", failed.join(", "))))
+}
+
+/// Measures one subject and keeps or prints what it gave.
+fn one(cx: &Cx, subject: Subject, rc: &Path, quick: bool, publish: bool) -> Result<(), Stop> {
+    let measured = subject.measure(cx, rc, quick)?;
+    if publish {
+        publishable(&measured)?;
+    }
+    let results = Results {
+        subject,
+        method: measured.method,
+        command: format!("make bench ARGS={}", subject.name()),
+        commit: commit(cx)?,
+        machine: machine()?,
+        figures: measured.figures.into_iter().map(Figure::rounded).collect(),
+    };
+    if publish {
+        return save(cx, &results);
+    }
+    println!("{}", page::render(&[results]));
     Ok(())
+}
+
+/// Refuses a median of too few rounds.
+fn publishable(measured: &Measured) -> Result<(), Stop> {
+    let least = measured.rounds_min.max(ROUNDS_MIN);
+    let few = |figure: &&Figure| figure.met().is_some() && figure.values.len() < least;
+    match measured.figures.iter().find(few) {
+        None => Ok(()),
+        Some(figure) => Err(Stop::no(format!(
+            "`{}` has {} values; with fewer than {least} it is not published",
+            figure.name,
+            figure.values.len()
+        ))),
+    }
+}
+
+impl Args {
+    fn subjects(&self) -> Vec<Subject> {
+        let mut subjects = self.subjects.clone();
+        if subjects.is_empty() {
+            subjects.extend(Subject::USUAL);
+        }
+        subjects.sort();
+        subjects.dedup();
+        subjects
+    }
 }
 
 /// The page as it follows from the results; `None` when there are none.
@@ -157,16 +362,15 @@ pub(crate) fn page(cx: &Cx) -> Result<Option<String>, Stop> {
         return Ok(None);
     }
     let mut all = Vec::new();
-    let mut files: Vec<_> = fs_err::read_dir(&folder)?.collect::<Result<_, _>>()?;
-    files.sort_by_key(fs_err::DirEntry::path);
-    for file in files {
-        let path = file.path();
+    for file in fs_err::read_dir(&folder)? {
+        let path = file?.path();
         if path.extension().is_some_and(|extension| extension == "json") {
             let results: Results = serde_json::from_str(&fs_err::read_to_string(&path)?)
                 .map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?;
             all.push(results);
         }
     }
+    all.sort_by_key(|results| results.subject);
     Ok((!all.is_empty()).then(|| page::render(&all)))
 }
 
@@ -174,7 +378,9 @@ fn save(cx: &Cx, results: &Results) -> Result<(), Stop> {
     fs_err::create_dir_all(cx.root.join(RESULTS))?;
     let text = serde_json::to_string_pretty(results).map_err(|error| Stop::world(error.to_string()))?;
     fs_err::write(
-        cx.root.join(RESULTS).join(format!("{}.json", results.subject)),
+        cx.root
+            .join(RESULTS)
+            .join(format!("{}.json", results.subject.name())),
         text + "\n",
     )?;
     Ok(())

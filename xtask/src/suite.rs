@@ -70,32 +70,37 @@ pub(crate) fn build(cx: &Cx, args: &[&str]) -> Result<Built, Stop> {
 
 /// Builds `rc` alone, in the dev profile, and tells where it is.
 pub(crate) fn build_rc(cx: &Cx) -> Result<PathBuf, Stop> {
-    build_rc_with(cx, &[])
+    build_program(cx, "rc", &[])
 }
 
 /// Builds `rc` in the release profile, and tells where it is.
 pub(crate) fn build_rc_release(cx: &Cx) -> Result<PathBuf, Stop> {
-    build_rc_with(cx, &["--release"])
+    build_release(cx, "rc")
 }
 
-fn build_rc_with(cx: &Cx, args: &[&str]) -> Result<PathBuf, Stop> {
+/// Builds the program of the package `name` in the release profile, and tells where it is.
+pub(crate) fn build_release(cx: &Cx, name: &str) -> Result<PathBuf, Stop> {
+    build_program(cx, name, &["--release"])
+}
+
+fn build_program(cx: &Cx, name: &str, args: &[&str]) -> Result<PathBuf, Stop> {
     let mut command = process::cargo(
         cx,
         &[
             "build",
             "--package",
-            "rc",
+            name,
             "--message-format=json-render-diagnostics",
         ],
     );
     command.args(args);
-    let mut rc = None;
+    let mut program = None;
     let succeeded = process::lines(&mut command, |line| {
-        rc = executable(line, "rc").or_else(|| rc.take())
+        program = executable(line, name).or_else(|| program.take())
     })?;
-    match rc {
-        Some(rc) if succeeded => Ok(rc),
-        Some(_) | None => Err(Stop::no("`rc` does not build")),
+    match program {
+        Some(program) if succeeded => Ok(program),
+        Some(_) | None => Err(Stop::no(format!("`{name}` does not build"))),
     }
 }
 

@@ -9,6 +9,8 @@ use serde::Serialize;
 pub(crate) struct Measured {
     /// How, in a few sentences.
     pub(crate) method: String,
+    /// Fewest values of a figure with a target that are published.
+    pub(crate) rounds_min: usize,
     pub(crate) figures: Vec<Figure>,
 }
 

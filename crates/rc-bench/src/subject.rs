@@ -51,7 +51,7 @@ impl Subject {
 fn require_real_disk(folder: &Path) -> Result<()> {
     /// `TMPFS_MAGIC` of linux/magic.h.
     const TMPFS: i64 = 0x0102_1994;
-    if i64::from(rustix::fs::statfs(folder)?.f_type) == TMPFS {
+    if rustix::fs::statfs(folder)?.f_type == TMPFS {
         return Err(Failure::new(format!(
             "{} lies in memory, where a commit waits for nothing: set TMPDIR to a folder on a disk",
             folder.display()

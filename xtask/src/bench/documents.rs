@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::json;
 use walkdir::WalkDir;
 
-use super::platform::scratch;
+use super::scratch;
 use crate::cx::Cx;
 use crate::process::{self, Stop};
 use crate::setup;
@@ -35,7 +35,7 @@ const FOLDERS: &[&str] = &[
 /// Writes [`COUNT`] documents as NDJSON.
 pub(super) fn write(cx: &Cx, output: &Path) -> Result<(), Stop> {
     setup::corpus::download_missing(cx)?;
-    let unpacked = scratch(cx)?;
+    let unpacked = scratch::folder(cx)?;
     for name in setup::corpus::PACKAGES {
         let folder = unpacked.path().join(name);
         let mut command = Command::new("dpkg-deb");

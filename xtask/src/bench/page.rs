@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::{Figure, Results};
+use super::{Figure, Results, Unit};
 
 pub(super) fn render(all: &[Results]) -> String {
     let mut page = String::from(
         "# Benchmarks\n\nWritten by `cargo xtask bench` from the files in `bench/results`, which hold every value. \
          Median, lowest and highest of all rounds of one run on one machine; a single benchmark is never enough, \
-         so run them on yours.\n",
+         so run them on yours. Documents and queries are described in [bench/documents.md](../bench/documents.md).\n",
     );
+    page.push_str(&targets(all));
     for results in all {
         let Results {
             subject,
@@ -23,57 +24,118 @@ pub(super) fn render(all: &[Results]) -> String {
             page,
             "\n## {title}\n\n{method}\n\n\
              Measured at commit `{commit}` on {cores} cores ({processor}), {memory} GiB of memory, Linux {kernel}. \
-             To measure again: `{command}`.\n\n\
-             | what | median | lowest | highest | target | |\n|---|---:|---:|---:|---:|---|\n",
-            title = title(subject),
+             To measure again: `{command}`.\n",
+            title = title(subject.name()),
             cores = machine.cores,
             processor = machine.processor,
             memory = machine.memory_gib,
             kernel = machine.kernel,
         )
         .expect("writing to a string cannot fail");
+        let mut group = None;
         for figure in figures {
+            if group != Some(&figure.group) {
+                group = Some(&figure.group);
+                if !figure.group.is_empty() {
+                    write!(page, "\n### {}\n", title(&figure.group))
+                        .expect("writing to a string cannot fail");
+                }
+                page.push_str(
+                    "\n| what | median | lowest | highest | target | |\n|---|---:|---:|---:|---:|---|\n",
+                );
+            }
             page.push_str(&row(figure));
         }
     }
     page
 }
 
+/// All figures that must be below or above something, in one table.
+fn targets(all: &[Results]) -> String {
+    let mut table =
+        String::from("\n## Targets\n\n| subject | what | measured | target | |\n|---|---|---:|---:|---|\n");
+    for results in all {
+        for figure in &results.figures {
+            let Some(verdict) = verdict(figure) else { continue };
+            let place = match figure.group.as_str() {
+                "" => String::new(),
+                group => format!(", {group}"),
+            };
+            let judged = match (figure.worst, figure.at_most) {
+                (false, _) => figure.median,
+                (true, Some(_)) => figure.highest(),
+                (true, None) => figure.lowest(),
+            };
+            writeln!(
+                table,
+                "| {} | {}{place} | {} | {} | {verdict} |",
+                results.subject.name(),
+                figure.name,
+                show(judged, figure.unit),
+                target(figure),
+            )
+            .expect("writing to a string cannot fail");
+        }
+    }
+    table
+}
+
 fn row(figure: &Figure) -> String {
-    let Figure {
-        name,
-        unit,
-        at_most,
-        median,
-        values,
-    } = figure;
-    let show = |value: f64| format!("{value:.*} {}", digits(value), unit.symbol());
-    let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let highest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let (target, verdict) = match at_most {
-        None => (String::new(), ""),
-        Some(most) if median <= most => (format!("≤ {}", show(*most)), "met"),
-        Some(most) => (format!("≤ {}", show(*most)), "**missed**"),
-    };
+    let unit = figure.unit;
     format!(
-        "| {name} | {} | {} | {} | {target} | {verdict} |\n",
-        show(*median),
-        show(lowest),
-        show(highest)
+        "| {} | {} | {} | {} | {} | {} |\n",
+        figure.name,
+        show(figure.median, unit),
+        show(figure.lowest(), unit),
+        show(figure.highest(), unit),
+        target(figure),
+        verdict(figure).unwrap_or_default(),
     )
 }
 
-/// Digits after the point that still say something.
-fn digits(value: f64) -> usize {
-    match value {
+/// The target as people write it; a target for every value says so.
+fn target(figure: &Figure) -> String {
+    let target = match (figure.at_most, figure.at_least) {
+        (Some(most), _) => format!("≤ {}", show(most, figure.unit)),
+        (None, Some(least)) => format!("≥ {}", show(least, figure.unit)),
+        (None, None) => return String::new(),
+    };
+    let every = if figure.worst { ", every one" } else { "" };
+    format!("{target}{every}")
+}
+
+fn verdict(figure: &Figure) -> Option<&'static str> {
+    figure.met().map(|met| if met { "met" } else { "**missed**" })
+}
+
+/// A value with the digits that still say something, thousands set apart.
+fn show(value: f64, unit: Unit) -> String {
+    let digits = match value.abs() {
+        _ if unit == Unit::Count => 0,
         value if value >= 100.0 => 0,
         value if value >= 10.0 => 1,
         _ => 2,
-    }
+    };
+    format!("{}{}", thousands(&format!("{value:.digits$}")), unit.symbol())
 }
 
-fn title(subject: &str) -> String {
-    let mut chars = subject.chars();
+/// `12345` to `12,345`; a fraction stays as it is.
+fn thousands(number: &str) -> String {
+    let (whole, fraction) = number.split_at(number.find('.').unwrap_or(number.len()));
+    let (sign, digits) = whole.split_at(usize::from(whole.starts_with('-')));
+    let mut out = sign.to_owned();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out + fraction
+}
+
+/// With a capital, where it begins with a letter.
+fn title(text: &str) -> String {
+    let mut chars = text.chars();
     chars
         .next()
         .map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())

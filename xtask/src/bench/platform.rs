@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Figure, Results, Unit, commit, documents, machine, memory};
+use super::scratch::{self, Watchdog};
+use super::{Figure, Measured, ROUNDS_MIN, Unit, documents, memory};
 use crate::cx::Cx;
 use crate::process::{self, Stop, Stopwatch};
 
@@ -30,8 +31,8 @@ struct Rounds {
     loaded: Vec<f64>,
 }
 
-pub(super) fn measure(cx: &Cx, rounds: usize, program: &Path) -> Result<Results, Stop> {
-    let scratch = scratch(cx)?;
+pub(super) fn measure(cx: &Cx, rounds: usize, program: &Path) -> Result<Measured, Stop> {
+    let scratch = scratch::folder(cx)?;
     let rc = scratch.path().join("rc");
     // A copy of its own: processes are found by their program, and other projects may run on this machine.
     fs_err::copy(program, &rc)?;
@@ -43,23 +44,21 @@ pub(super) fn measure(cx: &Cx, rounds: usize, program: &Path) -> Result<Results,
         let project = scratch.path().join(format!("project-{round}"));
         fs_err::create_dir(&project)?;
         let platform = Platform {
+            _watchdog: Watchdog::start(&rc, &project)?,
             rc: rc.clone(),
             project,
         };
         one_round(&platform, &input, &mut all)?;
     }
     let s = Unit::Seconds;
-    Ok(Results {
-        subject: "platform".to_owned(),
+    Ok(Measured {
         method: format!(
             "Medians of {rounds} rounds, each in an empty project on the embedded store. Memory is \
              the proportional set size of all processes. The documents are {} pieces of about 2 KB, cut from manual \
              pages, changelogs and licences of Debian packages; `rc ingest` has ended when all are durable.",
             documents::COUNT
         ),
-        command: "make bench".to_owned(),
-        commit: commit(cx)?,
-        machine: machine()?,
+        rounds_min: ROUNDS_MIN,
         figures: vec![
             Figure::new("`rc up` to ready, no state yet", s, Some(3.0), all.cold),
             Figure::new("`rc up` to ready, state from before", s, Some(1.0), all.warm),
@@ -81,13 +80,6 @@ pub(super) fn measure(cx: &Cx, rounds: usize, program: &Path) -> Result<Results,
     })
 }
 
-/// A folder on the disk that builds use: a memory file system would make every fsync free.
-pub(super) fn scratch(cx: &Cx) -> Result<tempfile::TempDir, Stop> {
-    let folder = cx.target.join("bench");
-    fs_err::create_dir_all(&folder)?;
-    Ok(tempfile::tempdir_in(folder)?)
-}
-
 fn one_round(platform: &Platform, input: &Path, all: &mut Rounds) -> Result<(), Stop> {
     all.cold.push(platform.up()?);
     platform.down()?;
@@ -106,6 +98,8 @@ fn one_round(platform: &Platform, input: &Path, all: &mut Rounds) -> Result<(), 
 struct Platform {
     rc: PathBuf,
     project: PathBuf,
+    /// Stops it also when this process is killed.
+    _watchdog: Watchdog,
 }
 
 impl Platform {

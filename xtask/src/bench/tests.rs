@@ -1,6 +1,7 @@
 use super::documents::{self, cut, without_marks};
 use super::memory::pss_kib;
-use super::{Figure, Machine, Results, Unit, kernel_series, machine, median, page};
+use super::{Args, Figure, Machine, Measured, Results, Subject, Unit};
+use super::{kernel_series, machine, median, page, publishable, scratch};
 use crate::cx::Cx;
 
 #[test]
@@ -60,12 +61,23 @@ fn memory_is_read_from_the_rollup() {
     assert!(pss_kib("Rss: 1 kB\n").is_err());
 }
 
+/// A figure with a target in both directions.
+fn figure(unit: Unit, at_most: Option<f64>, at_least: Option<f64>, values: Vec<f64>) -> Figure {
+    Figure {
+        group: "a group".to_owned(),
+        at_least,
+        ..Figure::new("what", unit, at_most, values)
+    }
+}
+
 #[test]
 fn the_page_shows_every_figure_with_its_target_and_survives_a_round_trip() {
+    let mut behind = figure(Unit::Seconds, Some(1.0), None, vec![0.1, 0.2, 1.5]);
+    behind.worst = true;
     let results = Results {
-        subject: "platform".to_owned(),
+        subject: Subject::Platform,
         method: "By hand.".to_owned(),
-        command: "make bench".to_owned(),
+        command: "make bench ARGS=platform".to_owned(),
         commit: "0123456789".to_owned(),
         machine: Machine {
             cores: 2,
@@ -77,6 +89,13 @@ fn the_page_shows_every_figure_with_its_target_and_survives_a_round_trip() {
             Figure::new("start", Unit::Seconds, Some(3.0), vec![0.5, 0.25, 0.75]),
             Figure::new("memory", Unit::Mebibytes, Some(100.0), vec![150.0]),
             Figure::new("free", Unit::Seconds, None, vec![12.34]),
+            figure(
+                Unit::PerSecond,
+                None,
+                Some(10_000.0),
+                vec![12_345.0, 9_000.0, 23_456.0],
+            ),
+            behind,
         ],
     };
     let text = serde_json::to_string(&results).unwrap();
@@ -87,7 +106,70 @@ fn the_page_shows_every_figure_with_its_target_and_survives_a_round_trip() {
         "| start | 0.50 s | 0.25 s | 0.75 s | ≤ 3.00 s | met |",
         "| memory | 150 MiB | 150 MiB | 150 MiB | ≤ 100 MiB | **missed** |",
         "| free | 12.3 s | 12.3 s | 12.3 s |  |  |",
+        "### A group",
+        "| what | 12,345/s | 9,000/s | 23,456/s | ≥ 10,000/s | met |",
+        "| what | 0.20 s | 0.10 s | 1.50 s | ≤ 1.00 s, every one | **missed** |",
+        "| platform | memory | 150 MiB | ≤ 100 MiB | **missed** |",
+        "| platform | what, a group | 1.50 s | ≤ 1.00 s, every one | **missed** |",
     ] {
         assert!(page.contains(expect), "{expect}\n{page}");
     }
+}
+
+#[test]
+fn too_few_rounds_are_not_published() {
+    let measured = |values: usize, rounds_min: usize| Measured {
+        method: String::new(),
+        rounds_min,
+        figures: vec![
+            Figure::new("with a target", Unit::Times, Some(1.0), vec![0.5; values]),
+            Figure::new("without one", Unit::Times, None, vec![0.5]),
+        ],
+    };
+    assert!(publishable(&measured(5, 1)).is_ok());
+    assert!(publishable(&measured(4, 1)).is_err());
+    assert!(publishable(&measured(7, 8)).is_err());
+    assert!(publishable(&measured(8, 8)).is_ok());
+}
+
+#[test]
+fn what_rc_bench_prints_is_read() {
+    let text = r#"{"method": "m", "rounds_min": 8, "figures": [
+        {"group": "g", "name": "n", "unit": "us", "at_most": 1.2, "values": [1.0, 3.0, 2.00049]},
+        {"group": "g", "name": "c", "unit": "", "at_least": 1, "worst": true, "values": [1]}]}"#;
+    let measured: Measured = serde_json::from_str(text).unwrap();
+    let first = measured.figures[0].clone().rounded();
+    assert_eq!((first.median, first.met()), (2.0, Some(false)));
+    assert_eq!(measured.figures[1].met(), Some(true));
+}
+
+#[test]
+fn named_subjects_run_once_in_the_order_of_the_page() {
+    let args = |subjects: &[Subject]| Args {
+        subjects: subjects.to_vec(),
+        quick: false,
+        rc: None,
+        page_only: false,
+    };
+    let named = [Subject::Mixed, Subject::Gateway, Subject::Mixed];
+    assert_eq!(args(&named).subjects(), [Subject::Gateway, Subject::Mixed]);
+    assert_eq!(args(&[]).subjects(), Subject::USUAL);
+}
+
+#[test]
+fn folders_of_runs_that_are_gone_are_swept() {
+    let target = tempfile::tempdir().unwrap();
+    let cx = Cx {
+        target: target.path().to_owned(),
+        ..Cx::from_environment().unwrap()
+    };
+    let mine = scratch::folder(&cx).unwrap();
+    // Process ids end at 2^22.
+    let gone = target.path().join("bench/4194305-x");
+    let other = target.path().join("bench/other");
+    for folder in [&gone, &other] {
+        fs_err::create_dir(folder).unwrap();
+    }
+    scratch::sweep(&cx).unwrap();
+    assert!(mine.path().is_dir() && other.is_dir() && !gone.exists());
 }

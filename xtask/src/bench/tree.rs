@@ -3,16 +3,15 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::platform::scratch;
-use super::{Figure, Results, Unit, commit, machine};
+use super::{Figure, Measured, ROUNDS_MIN, Unit, scratch};
 use crate::cx::Cx;
 use crate::process::{self, Stop, Stopwatch};
 
 /// The engine that is changed; the gateway and the binary stand on it.
 const ENGINE: &str = "crates/rc-traffic/src/lib.rs";
 
-pub(super) fn measure(cx: &Cx, rounds: usize) -> Result<Results, Stop> {
-    let scratch = scratch(cx)?;
+pub(super) fn measure(cx: &Cx, rounds: usize) -> Result<Measured, Stop> {
+    let scratch = scratch::folder(cx)?;
     let mut to_running = Vec::new();
     let mut check = Vec::new();
     for round in 1..=rounds {
@@ -46,15 +45,12 @@ pub(super) fn measure(cx: &Cx, rounds: usize) -> Result<Results, Stop> {
         fs_err::remove_dir_all(target)?;
     }
     let s = Unit::Seconds;
-    Ok(Results {
-        subject: "build".to_owned(),
+    Ok(Measured {
         method: format!(
             "Dev profile; medians of {rounds} rounds. A clone is built in an empty target folder, with the sources \
              of the dependencies already downloaded. The changed engine is rc-traffic, and `rc` is checked."
         ),
-        command: "make bench ARGS=--build".to_owned(),
-        commit: commit(cx)?,
-        machine: machine()?,
+        rounds_min: ROUNDS_MIN,
         figures: vec![
             Figure::new("clean clone to a running `rc up`", s, Some(300.0), to_running),
             Figure::new("`cargo check` after a change in an engine", s, Some(5.0), check),

@@ -28,7 +28,16 @@ pub(crate) fn package(cx: &Cx, name: &str) -> PathBuf {
 
 /// Downloads the packages that are not in the cache.
 pub(crate) fn download_missing(cx: &Cx) -> Result<(), Stop> {
-    let missing: Vec<&str> = PACKAGES
+    download(
+        cx,
+        PACKAGES,
+        "the end-to-end test reads Debian packages as its documents",
+    )
+}
+
+/// Downloads those of `names` that are not in the cache; `reason` says who needs them.
+pub(crate) fn download(cx: &Cx, names: &[&str], reason: &str) -> Result<(), Stop> {
+    let missing: Vec<&str> = names
         .iter()
         .copied()
         .filter(|name| !package(cx, name).is_file())
@@ -38,8 +47,7 @@ pub(crate) fn download_missing(cx: &Cx) -> Result<(), Stop> {
     }
     if cx.program("apt-get").is_none() {
         return Err(Stop::world(format!(
-            "the end-to-end test reads Debian packages as its documents, and this is not Debian\n  hint: put \
-             {} into {} as NAME.deb",
+            "{reason}, and this is not Debian\n  hint: put {} into {} as NAME.deb",
             missing.join(", "),
             cx.cache.join("corpus").display(),
         )));

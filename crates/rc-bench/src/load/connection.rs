@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::event::epoll;
 
-use super::{Requests, answer};
+use super::answer;
 use crate::failure::{Failure, Result};
 
 /// Longest wait for a connection to be accepted.
@@ -68,16 +68,15 @@ impl Connection {
         Ok(epoll::add(epoll, &self.socket, data, epoll::EventFlags::IN)?)
     }
 
-    /// Takes the next request and writes what there is room for.
+    /// Takes a request, leaves the last one's memory in its place, and writes what there is room for.
     pub(super) fn send(
         &mut self,
-        requests: &mut dyn Requests,
+        request: &mut Vec<u8>,
         intended: u64,
         epoll: impl AsFd,
         data: u64,
     ) -> Result<()> {
-        self.request.clear();
-        self.class = requests.next(&mut self.request);
+        std::mem::swap(&mut self.request, request);
         self.written = 0;
         self.filled = 0;
         self.busy = true;

@@ -115,6 +115,7 @@ pub(super) fn measure(options: &Options) -> Result<Measured> {
              keep-alive connections; {rounds} rounds in alternating order, ratios taken within a round. CPU time \
              is user and system time of all processes of nginx, and of the gateway's process."
         ),
+        rounds_min: ROUNDS,
         figures: figures.into_rows(),
     })
 }

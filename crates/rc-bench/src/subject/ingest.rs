@@ -93,6 +93,7 @@ pub(super) fn measure(options: &Options) -> Result<Measured> {
              can be found.",
             span = if options.quick { 0.4 } else { 3.0 },
         ),
+        rounds_min: ROUNDS,
         figures: figures.into_rows(),
     })
 }

@@ -55,7 +55,7 @@ pub(super) fn measure(options: &Options) -> Result<Measured> {
     let server = Postgres::start_durable();
     let database = server.fresh_database();
     let project = Project {
-        store_url: Some(database.url.clone()),
+        store_url: Some(database.url),
         ..Project::default()
     };
     let folder = options.scratch.join("postgres");
@@ -73,10 +73,12 @@ pub(super) fn measure(options: &Options) -> Result<Measured> {
              /ingest` of a new one, durable when acknowledged. {ROUNDS} rounds of {span} s. Searches alone: \
              {SEARCH_RPS} a second (open loop) from that list, the same list with `OR` between the words of each \
              pair, where every match is ranked, and {SEARCHERS} connections as fast as answers come. All \
-             processes and the generator share all cores.",
+             processes and the generator share all cores; CPU is of the platform's own processes, without those \
+             of PostgreSQL.",
             loaded = documents(options),
             span = span(options).as_secs_f64(),
         ),
+        rounds_min: ROUNDS,
         figures: figures.into_rows(),
     })
 }

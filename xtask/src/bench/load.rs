@@ -1,0 +1,38 @@
+//! What `rc-bench` measures: load, peers, CPU time. It is built in release, like what it measures.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::{Measured, Subject, nginx, scratch};
+use crate::cx::Cx;
+use crate::process::{self, Stop};
+use crate::suite;
+
+pub(super) fn measure(cx: &Cx, subject: Subject, program: &Path, quick: bool) -> Result<Measured, Stop> {
+    let bench = suite::build_release(cx, "rc-bench")?;
+    let folder = scratch::folder(cx)?;
+    // A copy of its own: processes are found by their program, and other projects may run on this machine.
+    let rc = folder.path().join("rc");
+    fs_err::copy(program, &rc)?;
+    let work = folder.path().join("work");
+    fs_err::create_dir(&work)?;
+    let mut command = Command::new(bench);
+    command.args(["run", subject.name(), "--rc"]).arg(&rc);
+    command.arg("--scratch").arg(&work).stdin(Stdio::null());
+    if subject == Subject::Gateway {
+        command.arg("--nginx").arg(nginx::program(cx)?);
+    }
+    if quick {
+        command.arg("--quick");
+    }
+    let mut printed = String::new();
+    let succeeded = process::lines(&mut command, |line| {
+        printed.push_str(line);
+        printed.push('\n');
+    })?;
+    if !succeeded {
+        return Err(Stop::world("`rc-bench` failed; what it said stands above"));
+    }
+    serde_json::from_str(&printed)
+        .map_err(|error| Stop::usage(format!("`rc-bench` printed something else than figures: {error}")))
+}
