@@ -73,6 +73,18 @@ pub fn check_doc_id(text: &str) -> Result<(), NameError> {
     Ok(())
 }
 
+/// Whether a path, with its escapes undone, or a part of one holds a segment `.` or `..`.
+///
+/// URL libraries fold such segments away before they send, so that a path would lead elsewhere than it
+/// says. Segments end at `/` and at `\`, which some servers take for it, and at `;`, where some cut path
+/// parameters off (`..;x`), before they resolve dots. The gateway refuses such paths, and ingest such ids: a
+/// document that is called so could be stored and never be read.
+#[must_use]
+pub fn has_dot_segment(path: &str) -> bool {
+    path.split(['/', '\\'])
+        .any(|segment| matches!(segment.split(';').next(), Some("." | "..")))
+}
+
 macro_rules! typed_name {
     ($(#[$doc:meta])* $name:ident, $check:path, $pattern:literal, $format:literal, $max:expr) => {
         $(#[$doc])*

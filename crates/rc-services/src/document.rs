@@ -155,17 +155,15 @@ pub fn deleted_payload(id: &str) -> Vec<u8> {
 
 /// Why a text cannot be a document's id.
 ///
-/// Beyond the grammar of [`rc_model::DocId`], an id with a segment `.` or `..` is refused: URL libraries fold
-/// `/docs/..` away, and the gateway refuses such a path in any spelling, so that the document could never be
-/// read. Segments end at `/` and `\`, and at `;` as path parameters do (`..;x`), as for the gateway.
+/// Beyond the grammar of [`rc_model::DocId`], an id with a segment `.` or `..` is refused, as the gateway
+/// refuses it in a path ([`rc_model::id::has_dot_segment`]): the document could never be read.
 ///
 /// # Errors
 /// What is wrong.
 pub fn check_id(id: &str) -> Result<(), String> {
     // First the length: what is wrong is quoted.
     rc_model::id::check_doc_id(id).map_err(|error| error.to_string())?;
-    let folded = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
-    if id.split(['/', '\\']).any(folded) {
+    if rc_model::id::has_dot_segment(id) {
         return Err(format!(
             "`{id}` has a segment `.` or `..` and cannot be addressed by a URL"
         ));

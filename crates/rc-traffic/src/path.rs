@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 
 use rc_model::catalog::Method;
+use rc_model::id::has_dot_segment;
 
 const METHODS: [Method; 7] = [
     Method::Get,
@@ -215,12 +216,6 @@ const DOT_SEGMENT: AmbiguousPath = AmbiguousPath("the path holds a `.` or `..` s
 /// RFC 3986, section 3.3: `pchar`, and `/`.
 fn is_path_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&byte)
-}
-
-fn has_dot_segment(path: &str) -> bool {
-    // Some servers cut path parameters (`..;x`) or take `\` for `/` before they resolve dots.
-    path.split(['/', '\\'])
-        .any(|segment| matches!(segment.split(';').next(), Some("." | "..")))
 }
 
 fn decode(path: &str) -> Result<String, AmbiguousPath> {

@@ -35,3 +35,24 @@ fn a_bad_name_is_refused_by_serde_too() {
     assert!(serde_json::from_str::<TenantId>("\"acme\"").is_ok());
     assert!(serde_json::from_str::<TenantId>("\"Acme Inc\"").is_err());
 }
+
+#[test]
+fn dot_segments_are_seen_however_a_segment_ends() {
+    for (path, expect) in [
+        ("..", true),
+        (".", true),
+        ("a/../b", true),
+        ("a\\..", true),
+        ("..;x", true),
+        (".;/a", true),
+        ("/docs/.", true),
+        ("...", false),
+        ("a..b", false),
+        (".hidden", false),
+        ("a;..", false),
+        ("a%2f..", false),
+        ("", false),
+    ] {
+        assert_eq!(has_dot_segment(path), expect, "{path}");
+    }
+}
