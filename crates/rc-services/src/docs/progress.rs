@@ -116,3 +116,6 @@ async fn reach(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -162,3 +162,6 @@ pub(super) fn append_histogram(registry: &Metrics) -> Histogram {
     });
     appends
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,54 @@ async fn a_full_queue_answers_busy_at_once_with_a_computed_wait() {
 }
 
 #[tokio::test]
+async fn a_full_read_queue_answers_busy_at_once_and_serves_those_that_wait() {
+    let folder = folder();
+    let options = SqliteOptions {
+        readers: 1,
+        read_queue_jobs_max: 4,
+        ..SqliteOptions::default()
+    };
+    let store = open_with_table(&folder, options).await;
+    let (release, hold) = sync_channel::<()>(0);
+    let (started, running) = tokio::sync::oneshot::channel();
+    let mut jobs = tokio::task::JoinSet::new();
+    let slow = store.clone();
+    jobs.spawn(async move {
+        slow.read("hold", move |_| {
+            let _ = started.send(());
+            let _ = hold.recv();
+            Ok(())
+        })
+        .await
+    });
+    running.await.unwrap();
+    // Polled once, so that it is in the queue.
+    let read = |store: &Sqlite| {
+        let store = store.clone();
+        Box::pin(async move { store.read("wait", |_| Ok(())).await })
+    };
+    let mut waiting: Vec<_> = (0..4).map(|_| read(&store)).collect();
+    for read in &mut waiting {
+        tokio::select! {
+            biased;
+            done = read => panic!("the only reader is held: {done:?}"),
+            () = std::future::ready(()) => {}
+        }
+    }
+    let error = read(&store).await.unwrap_err();
+    assert_eq!(error.code(), "RC-STO-001", "{error:?}");
+    assert!(error.retry_after().is_some_and(|wait| !wait.is_zero()));
+    release.send(()).unwrap();
+    for read in waiting {
+        read.await.unwrap();
+    }
+    while let Some(done) = jobs.join_next().await {
+        done.unwrap().unwrap();
+    }
+    read(&store).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_write_whose_caller_left_the_queue_is_not_done() {
     let folder = folder();
     let store = open_with_table(&folder, SqliteOptions::default()).await;
