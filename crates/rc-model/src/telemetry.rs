@@ -10,7 +10,6 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::sync::Arc;
 
 use crate::clock;
@@ -130,9 +129,12 @@ impl Scope {
     }
 
     /// Runs `work` in this scope, on whichever threads it is polled.
-    pub async fn run<F: Future>(self, work: F) -> F::Output {
-        let mut work = pin!(work);
-        poll_fn(|cx| self.enter(|| work.as_mut().poll(cx))).await
+    ///
+    /// The work is boxed: an async function would hold it twice, as its argument and where it is pinned, and
+    /// futures around it would grow with every layer that does so.
+    pub fn run<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
+        let mut work = Box::pin(work);
+        poll_fn(move |cx| self.enter(|| work.as_mut().poll(cx)))
     }
 
     /// Begins a span below this one. `random` gives 64 random bits.

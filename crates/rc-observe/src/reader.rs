@@ -292,7 +292,7 @@ impl Seen<'_> {
 fn scan(sources: &[Source], needles: &[Vec<u8>], look: &mut dyn FnMut(&Seen<'_>)) -> io::Result<()> {
     let finders: Vec<_> = needles
         .iter()
-        .map(|needle| memchr::memmem::Finder::new(needle))
+        .map(memchr::memmem::Finder::new)
         .collect();
     let holds =
         |bytes: &[u8]| finders.is_empty() || finders.iter().any(|finder| finder.find(bytes).is_some());
