@@ -8,7 +8,8 @@ use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
-use rc_model::TenantId;
+use rc_model::telemetry::{Scope, SpanKind};
+use rc_model::{TenantId, TraceContext};
 use tokio::sync::watch;
 
 /// Reads under way that others can join; further ones run by themselves.
@@ -28,9 +29,17 @@ pub(super) struct Key {
 #[derive(Debug)]
 pub(super) struct Flights<T> {
     /// Owned by the leaders: each removes its own entry, also when it is dropped half-way.
-    table: Mutex<HashMap<Key, watch::Receiver<Option<T>>>>,
+    table: Mutex<HashMap<Key, Flight<T>>>,
     /// Reads that took another's answer.
     joined: Counter,
+}
+
+/// A read under way.
+#[derive(Debug, Clone)]
+struct Flight<T> {
+    answer: watch::Receiver<Option<T>>,
+    /// The span of the request that leads, when its trace is recorded: the statements are below it.
+    leader: Option<TraceContext>,
 }
 
 impl<T: Clone> Flights<T> {
@@ -50,9 +59,15 @@ impl<T: Clone> Flights<T> {
         loop {
             let (answer, _landing) = match self.board(&key) {
                 Boarded::Follow(mut flight) => {
-                    let landed = flight.wait_for(Option::is_some).await;
+                    let scope = Scope::current();
+                    let span = scope.map(|scope| scope.begin(SpanKind::Internal, || fastrand::u64(..)));
+                    let landed = flight.answer.wait_for(Option::is_some).await;
                     if let Ok(Some(answer)) = landed.as_deref().map(Option::as_ref) {
                         self.joined.inc();
+                        if let Some(span) = span {
+                            let leader = flight.leader.as_slice();
+                            span.finish_linked("join read", None, &[], leader);
+                        }
                         return answer.clone();
                     }
                     continue;
@@ -80,7 +95,11 @@ impl<T: Clone> Flights<T> {
         if table.len() >= FLIGHTS_MAX {
             return Boarded::Alone;
         }
-        let (answer, flight) = watch::channel(None);
+        let (answer, landed) = watch::channel(None);
+        let flight = Flight {
+            answer: landed,
+            leader: Scope::current().map(|scope| scope.context()),
+        };
         table.insert(key.clone(), flight);
         Boarded::Lead(answer)
     }
@@ -93,7 +112,7 @@ impl<T: Clone> Flights<T> {
 
 enum Boarded<T> {
     Lead(watch::Sender<Option<T>>),
-    Follow(watch::Receiver<Option<T>>),
+    Follow(Flight<T>),
     Alone,
 }
 

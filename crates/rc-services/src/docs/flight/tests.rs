@@ -113,3 +113,22 @@ async fn the_table_is_bounded() {
     drop(pending);
     assert_eq!(flights.under_way(), 0);
 }
+
+#[tokio::test]
+async fn a_read_that_joins_links_to_the_one_whose_statements_answered_it() {
+    let recorder = rc_test::spans::Recorder::new();
+    let (leader, follower) = (recorder.scope(), recorder.scope());
+    let (leading, following) = (leader.context(), follower.context());
+    let flights = Flights::new(Counter::default());
+    let read = || {
+        flights.run(key("acme", "/docs/a", 1), async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        })
+    };
+    tokio::join!(leader.run(read()), follower.run(read()));
+    let heard = recorder.take();
+    assert_eq!(heard.len(), 1, "the leader's statements tell of themselves");
+    assert_eq!(heard[0].name, "join read");
+    assert_eq!(heard[0].parent, Some(following.span_id()));
+    assert_eq!(heard[0].links, [leading]);
+}
