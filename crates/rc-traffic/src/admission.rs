@@ -19,8 +19,8 @@ use tokio::time::Instant;
 
 use crate::access::Ticket;
 use crate::answer::{
-    AMBIGUOUS_PATH, BODY_TOO_LARGE, CREDENTIALS_CONFLICT, Kind, METHOD_NOT_ALLOWED, METHOD_UNKNOWN, NO_ROUTE,
-    RATE_LIMITED, Refusal, UNAUTHENTICATED,
+    AMBIGUOUS_PATH, BODY_TOO_LARGE, CREDENTIALS_CONFLICT, KEYS_UNKNOWN, Kind, METHOD_NOT_ALLOWED,
+    METHOD_UNKNOWN, NO_ROUTE, RATE_LIMITED, Refusal, UNAUTHENTICATED,
 };
 use crate::forward::{self, Forward, Hop};
 use crate::hooks::{ADMIN_BODY_BYTES_MAX, ADMIN_TIMEOUT, CallerUid};
@@ -31,6 +31,9 @@ use crate::path::{self, Found};
 use crate::request::{Credential, Facts, Framing, Head};
 use crate::state::Active;
 use crate::worker::{Peer, Worker};
+
+/// What a client is told to wait whose key cannot be looked up yet: the table is asked for about as often.
+const KEYS_RETRY_AFTER_NS: u64 = 2_000_000_000;
 
 /// What happens to a request.
 pub(crate) enum Decision {
@@ -288,7 +291,15 @@ fn identify(
     }
     if let Some(Credential::Key(shown)) = facts.credential {
         let keys = worker.shared.keys.load();
-        let entry = Presented::parse(shown).and_then(|key| key.verify(&***keys));
+        let presented = Presented::parse(shown);
+        if presented.is_some() && !keys.is_known() {
+            let refusal = unproved(worker, peer, active, &KEYS_UNKNOWN);
+            return Err(match refusal.retry_after_ms {
+                None => refusal.after_ns(KEYS_RETRY_AFTER_NS),
+                Some(_) => refusal,
+            });
+        }
+        let entry = presented.and_then(|key| key.verify(&***keys));
         let proved = entry.and_then(|entry| {
             let index = *active.snapshot.by_tenant.get(&entry.tenant)?;
             Some((index as usize, entry.id.clone(), entry.user))

@@ -54,6 +54,7 @@ kinds! {
     MALFORMED_BODY: 400 "RC-GW-021" "malformed request body",
     CREDENTIALS_CONFLICT: 400 "RC-GW-022" "more than one credential",
     UPGRADE_REFUSED: 400 "RC-GW-023" "protocol upgrade not supported",
+    KEYS_UNKNOWN: 503 "RC-GW-024" "keys are not known yet",
 }
 
 /// One refused request.

@@ -58,6 +58,26 @@ pub struct KeyEntry {
 pub trait KeyTable: Send + Sync {
     /// The entry of the key `key_id`.
     fn find(&self, key_id: &str) -> Option<&KeyEntry>;
+
+    /// Whether the table holds all keys. While it does not, a key that is not in it is no wrong one: its
+    /// owner is told to come back.
+    fn is_known(&self) -> bool {
+        true
+    }
+}
+
+/// The table before it was read for the first time.
+#[derive(Debug, Clone, Copy)]
+pub struct KeysUnknown;
+
+impl KeyTable for KeysUnknown {
+    fn find(&self, _: &str) -> Option<&KeyEntry> {
+        None
+    }
+
+    fn is_known(&self) -> bool {
+        false
+    }
 }
 
 /// A table in memory.

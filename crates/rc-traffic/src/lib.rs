@@ -39,7 +39,7 @@ mod worker;
 pub use config::{ConnectionLimits, GatewayConfig, Listener, Tracing};
 pub use gateway::{BindError, Bound, BoundAddress, Gateway, Stopped};
 pub use hooks::{AdminFuture, AdminHandler, CallerUid, Hooks};
-pub use key::{ApiKey, KeyEntry, KeySet, KeyTable, SecretHash};
+pub use key::{ApiKey, KeyEntry, KeySet, KeyTable, KeysUnknown, SecretHash};
 pub use snapshot::{
     AnonymousPolicy, BuildError, BuildFault, Endpoint, RouteSpec, Snapshot, SnapshotSpec, TenantSpec,
     UpstreamSpec,

@@ -1,5 +1,6 @@
 //! What the gateway's tasks share: the keys, the configuration in force, and why a newer one was refused.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use rc_model::catalog::Builtin;
 use rc_model::endpoints::Endpoints;
 use rc_model::workspace::Model;
 use rc_model::{Digest, Layout, TenantId, Timestamp};
-use rc_traffic::{Gateway, Snapshot};
+use rc_traffic::{Gateway, KeysUnknown, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 
 use super::files::{self, Broken, Fingerprint, Loaded};
@@ -31,6 +32,8 @@ pub(super) struct Shared {
     layout: Layout,
     /// The keys as the store last told them. Owned by the admin task.
     records: Mutex<Vec<KeyRecord>>,
+    /// Whether the store has told the keys at least once. Before, the data path knows that it knows none.
+    keys_known: AtomicBool,
     /// Owned by the configuration task; others only read.
     current: Mutex<Current>,
     wishes: mpsc::Sender<oneshot::Sender<ConfigReport>>,
@@ -92,6 +95,7 @@ impl Shared {
     ) -> (Arc<Self>, Wishes) {
         let (wishes, receiver) = mpsc::channel(RELOAD_QUEUE_MAX);
         deps.marks.data_version.set_configuration(loaded.model.digest);
+        gateway.set_keys(Arc::new(KeysUnknown));
         let since = deps.clock.now();
         let current = Current {
             model: Arc::new(loaded.model),
@@ -107,6 +111,7 @@ impl Shared {
             gateway,
             layout,
             records: Mutex::default(),
+            keys_known: AtomicBool::new(false),
             current: Mutex::new(current),
             wishes,
         };
@@ -148,6 +153,7 @@ impl Shared {
     /// What the store says; the keys known so far stay in force until they expire.
     pub(super) async fn refresh_keys(&self) -> Result<(), rc_store::Error> {
         let listed = self.keys.list(self.deps.clock.now()).await;
+        self.keys_known.fetch_or(listed.is_ok(), Ordering::Relaxed);
         self.change_keys(|records| listed.map(|listed| *records = listed))
     }
 
@@ -155,6 +161,9 @@ impl Shared {
     pub(super) fn change_keys<T>(&self, change: impl FnOnce(&mut Vec<KeyRecord>) -> T) -> T {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = change(&mut records);
+        if !self.keys_known.load(Ordering::Relaxed) {
+            return changed;
+        }
         self.gateway.set_keys(Arc::new(key_set(
             &records,
             self.deps.clock.now(),

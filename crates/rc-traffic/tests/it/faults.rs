@@ -235,6 +235,24 @@ fn a_client_that_takes_nothing_is_cut_after_one_stall_timeout() {
 }
 
 #[test]
+fn a_key_that_cannot_be_looked_up_yet_is_no_wrong_one() {
+    let service = Service::echo();
+    let live = Setup::new(&service).start();
+    live.gateway.set_keys(Arc::new(rc_traffic::KeysUnknown));
+    let reply = live.get("/up");
+    assert_eq!((reply.status, reply.problem().code.as_str()), (503, "RC-GW-024"));
+    assert_eq!(reply.header("retry-after"), Some("2"));
+    let mut client = live.client();
+    for wrong in ["", "X-API-Key: no-key-at-all\r\n"] {
+        client.send(format!("GET /up HTTP/1.1\r\nHost: a\r\n{wrong}\r\n"));
+        assert_eq!(client.reply().status, 401, "{wrong}");
+    }
+    assert!(service.seen().is_empty());
+    live.gateway.set_keys(Arc::new(rc_traffic::KeySet::default()));
+    assert_eq!(live.get("/up").status, 401);
+}
+
+#[test]
 fn stopping_finishes_what_is_under_way_and_closes_what_is_idle() {
     let service = Service::start(|_, stream| {
         std::thread::sleep(Duration::from_millis(400));

@@ -91,6 +91,7 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     "RC-GW-021"
     "RC-GW-022"
     "RC-GW-023"
+    "RC-GW-024"
     "RC-GW-030"
     "RC-GW-031"
     "RC-GW-060"
