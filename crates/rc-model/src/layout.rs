@@ -127,6 +127,12 @@ impl Layout {
         self.run().join("rc-up.sock")
     }
 
+    /// The texts of the configuration that is in force, kept by the supervisor for services that start anew.
+    #[must_use]
+    pub fn in_force_file(&self) -> PathBuf {
+        self.run().join("in-force.json")
+    }
+
     /// Which service answers where, written by the supervisor and read by the gateway.
     #[must_use]
     pub fn endpoints_file(&self) -> PathBuf {

@@ -1,5 +1,7 @@
 //! The files of one project, read together: all of them hold, or every fault of all of them is told.
 
+mod in_force;
+
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -89,6 +91,14 @@ impl Sources {
         named
             .filter_map(|(name, slot)| is_there(slot).then_some(name))
             .collect()
+    }
+
+    /// The texts in the order of [`FILES`]; `None` for a file that is not there or cannot be read.
+    fn texts(&self) -> [Option<&str>; FILES.len()] {
+        std::array::from_fn(|at| match &self.slots[at] {
+            Slot::Text(source) => Some(source.text()),
+            Slot::Absent | Slot::Unreadable(_) => None,
+        })
     }
 
     /// The digest of the texts. A file that is not there counts as such.

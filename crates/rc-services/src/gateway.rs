@@ -50,14 +50,14 @@ const KEYS_POLL: Duration = Duration::from_secs(2);
 /// When the files are invalid, an address is taken, TLS files are broken, or the store is not ours.
 pub async fn run(config: ServiceConfig, options: Options, deps: Deps) -> Result<(), StartError> {
     let layout = config.layout.clone();
-    let seen = files::off_thread({
+    let mut seen = files::off_thread({
         let layout = layout.clone();
         move || files::fingerprint(&layout)
     })
     .await;
-    let loaded = files::off_thread({
+    let (loaded, refused) = files::off_thread({
         let layout = layout.clone();
-        move || files::load(&layout)
+        move || files::load_at_start(&layout)
     })
     .await
     .map_err(|broken| {
@@ -71,6 +71,10 @@ pub async fn run(config: ServiceConfig, options: Options, deps: Deps) -> Result<
         .hint("`rc catalog check` shows them all")
     })?;
 
+    if refused {
+        // Differs from every look, so that the files are read again and their problems told.
+        seen.clear();
+    }
     let spec = policy::snapshot_spec(
         &layout,
         &loaded.model.catalog,

@@ -3,8 +3,8 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use rc_model::Layout;
 use rc_model::workspace::{Model, Sources};
+use rc_model::{Diagnostic, Layout};
 
 use crate::commands::Global;
 use crate::fault::Fault;
@@ -190,15 +190,13 @@ impl Cx {
 
     /// The project's files, checked.
     pub(crate) fn model(&self) -> Result<Model, Fault> {
-        Model::read(&Sources::from_dir(&self.project_dir())).map_err(|problems| {
-            let errors = problems.iter().filter(|problem| problem.is_error());
-            let list: Vec<String> = errors.map(ToString::to_string).collect();
-            Fault::usage(
-                "RC-CFG-001",
-                format!("the project's files have problems\n\n{}", list.join("\n")),
-            )
-            .hint("`rc catalog check` shows them all")
-        })
+        Model::read(&Sources::from_dir(&self.project_dir())).map_err(|problems| broken_files(&problems))
+    }
+
+    /// The project's files, checked; when they have problems and the platform runs, what is in force in it,
+    /// with the problems. For services: one that starts anew must not wait for a person.
+    pub(crate) fn model_in_force(&self) -> Result<(Model, Vec<Diagnostic>), Fault> {
+        Model::read_or_in_force(&self.layout()).map_err(|problems| broken_files(&problems))
     }
 
     /// Prints text for people to stdout. A closed pipe ends nothing.
@@ -227,4 +225,13 @@ impl Cx {
             Err(error) => self.note(format!("the answer cannot be written as JSON: {error}")),
         }
     }
+}
+fn broken_files(problems: &[Diagnostic]) -> Fault {
+    let errors = problems.iter().filter(|problem| problem.is_error());
+    let list: Vec<String> = errors.map(ToString::to_string).collect();
+    Fault::usage(
+        "RC-CFG-001",
+        format!("the project's files have problems\n\n{}", list.join("\n")),
+    )
+    .hint("`rc catalog check` shows them all")
 }

@@ -76,6 +76,18 @@ pub(super) fn load(layout: &Layout) -> Result<Loaded, Box<Broken>> {
     Ok(Loaded { model, endpoints })
 }
 
+/// As [`load`]; when the files have problems, what is in force, and `true`: they are to be looked at again.
+///
+/// # Errors
+/// All problems, when nothing is in force.
+pub(super) fn load_at_start(layout: &Layout) -> Result<(Loaded, bool), Box<Broken>> {
+    let Ok((model, faults)) = Model::read_or_in_force(layout) else {
+        return load(layout).map(|loaded| (loaded, false));
+    };
+    let endpoints = load_endpoints(&layout.endpoints_file()).map_err(|problem| Broken::one(None, problem))?;
+    Ok((Loaded { model, endpoints }, !faults.is_empty()))
+}
+
 /// The endpoint table; absent means that nothing but our own services runs.
 fn load_endpoints(path: &Path) -> Result<Endpoints, String> {
     match fs_err::metadata(path) {

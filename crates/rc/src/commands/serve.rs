@@ -49,7 +49,11 @@ const LAST_RESORT_GRACE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> {
     let layout = cx.layout();
-    let model = cx.model()?;
+    let (model, problems) = if args.supervised {
+        cx.model_in_force()?
+    } else {
+        (cx.model()?, Vec::new())
+    };
     let format = if cx.progress && !args.supervised {
         LogFormat::Pretty { color: cx.color }
     } else {
@@ -63,6 +67,9 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         service: args.service.name(),
         data_version: data_version.clone(),
     });
+    for problem in problems.iter().filter(|problem| problem.is_error()) {
+        tracing::warn!(%problem, "the project's files have a problem; what is in force stays");
+    }
     let users = Pseudonymizer::open(&layout.installation_key())
         .inspect_err(|error| tracing::warn!(%error, "log lines name no users"))
         .ok();

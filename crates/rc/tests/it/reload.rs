@@ -66,6 +66,52 @@ fn a_valid_change_applies_without_a_dropped_request_and_an_invalid_one_is_refuse
 }
 
 #[test]
+fn a_service_that_dies_while_the_files_are_broken_comes_back_with_what_is_in_force() {
+    let world = World::new();
+    world.write("tenants.yaml", TENANTS);
+    world.up();
+    let key = world.key("acme");
+    world.write("tenants.yaml", "tenants: [nonsense\n");
+    for service in ["gateway", "ingest", "docs-api", "prov-ledger"] {
+        let before = pid(&world, service);
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(before.unwrap().cast_signed()).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
+        eventually("it is ready again", || {
+            let now = pid(&world, service);
+            (now.is_some() && now != before).then_some(())
+        });
+    }
+    eventually("the platform answers as before", || {
+        let answer = world.get("/search?q=a", &key);
+        (answer.status == 200).then_some(())
+    });
+    eventually("the gateway tells what is wrong", || {
+        let logs = fs_err::read_to_string(world.path().join(".royalcrown/logs/gateway.log")).ok()?;
+        (logs.contains("refused") && logs.contains("tenants.yaml:1:")).then_some(())
+    });
+    world.write("tenants.yaml", &format!("{TENANTS}  initech: {{tier: silver}}\n"));
+    eventually("mended files apply", || {
+        let made = world.rc(&["tenant", "key", "create", "initech"]);
+        made.status.success().then_some(())
+    });
+}
+
+/// The process of a service that is ready.
+fn pid(world: &World, service: &str) -> Option<u32> {
+    let output = world.rc(&["status", "--output", "json"]);
+    let status: Value = serde_json::from_slice(&output.stdout).ok()?;
+    let services = status["services"].as_array()?;
+    let found = services.iter().find(|found| found["service"] == service)?;
+    if found["state"] != "ready" {
+        return None;
+    }
+    u32::try_from(found["pid"].as_u64()?).ok()
+}
+
+#[test]
 fn a_service_is_added_and_removed_while_the_platform_runs() {
     let world = World::new();
     let base = "services:\n  gateway: {tier: gold, owner: platform}\n  ingest: {tier: gold, owner: platform}\n  docs-api: {tier: gold, owner: platform}\n";

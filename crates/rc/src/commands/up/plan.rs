@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rc_model::catalog::{Builtin, Service};
 use rc_model::endpoints::{Endpoint, Endpoints};
-use rc_model::workspace::Model;
+use rc_model::workspace::{Model, Sources};
 use rc_model::{Digest, Layout, ServiceId, TierId};
 use rc_runtime::{Kind, Probe, ServiceSpec, procfs};
 
@@ -407,6 +407,16 @@ pub(super) fn write_endpoints(layout: &Layout, endpoints: &Endpoints) -> Result<
         fs_err::rename(&fresh, &path)
     };
     write().map_err(|error| unusable(&layout.state(), error))
+}
+
+/// Keeps the texts of `model`, for services that start anew while the user's files are broken.
+pub(super) fn keep_in_force(layout: &Layout, sources: &Sources, model: &Model) -> Result<(), Fault> {
+    // They may have changed since they were read: whoever sees that change keeps what it applies.
+    if sources.digest() != model.digest {
+        return Ok(());
+    }
+    let kept = sources.keep(&layout.in_force_file());
+    kept.map_err(|error| unusable(&layout.state(), error))
 }
 
 #[cfg(test)]

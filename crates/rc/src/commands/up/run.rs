@@ -23,7 +23,7 @@ use super::audit::target::Watched;
 use super::audit::{Audit, End as Ending, own_user};
 use super::control::{Control, Facts};
 use super::keys;
-use super::plan::{Ground, Plan, Ports, prepare_state, unusable, write_endpoints};
+use super::plan::{Ground, Plan, Ports, keep_in_force, prepare_state, unusable, write_endpoints};
 use super::screen::{Event, Show};
 use super::watch::Watch;
 use super::wire::{ConfigState, ConfigStatus, UpReport};
@@ -126,6 +126,7 @@ pub(super) async fn run(
     let mut ports = Ports::default();
     let plan = ground.plan(&model, &mut ports)?;
     write_endpoints(&layout, &plan.endpoints)?;
+    keep_in_force(&layout, &Sources::from_dir(layout.project()), &model)?;
     for text in plan.notes.clone() {
         show.show(&Event::Note { text });
     }
@@ -176,7 +177,12 @@ pub(super) async fn run(
     platform.recorded(&result, show).await;
     // Whatever held on to the socket is told to go; the file goes last.
     let _ = tree.drain(CONTROL_DRAIN_MAX).await;
-    for path in [layout.control_socket(), layout.endpoints_file()] {
+    let left = [
+        layout.control_socket(),
+        layout.endpoints_file(),
+        layout.in_force_file(),
+    ];
+    for path in left {
         // A leftover is replaced by the next start.
         let _ = fs_err::remove_file(path);
     }
@@ -392,6 +398,7 @@ impl Platform<'_> {
         recorded.map_err(Refusal::new)?;
         // New services are in the table before the gateway looks for them.
         write_endpoints(self.layout, &plan.endpoints).map_err(|fault| Refusal::new(fault.to_string()))?;
+        keep_in_force(self.layout, sources, &model).map_err(|fault| Refusal::new(fault.to_string()))?;
         let changes = self
             .handle
             .apply(plan.specs)
