@@ -282,6 +282,7 @@ impl Shared {
                 })?;
         }
         self.gateway.install(snapshot);
+        self.deps.marks.data_version.set_configuration(digest);
         tracing::info!(version, digest = %digest.short(), tenants = model.tenants.tenants.len(), "configuration applied");
         *self.lock() = Current {
             model: Arc::new(model),

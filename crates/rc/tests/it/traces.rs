@@ -631,3 +631,28 @@ fn nothing_is_recorded_where_nobody_wants_it() {
         assert!(services.iter().any(|name| name == "docs-api"), "{trace}");
     }
 }
+
+#[test]
+fn lines_say_which_configuration_they_were_made_under() {
+    let world = World::new();
+    unlimited(&world);
+    world.up();
+    let key = world.key("acme");
+    let version = || {
+        assert_eq!(world.get("/docs/none", &key).status, 404);
+        let log = fs_err::read_to_string(world.path().join(".royalcrown/logs/gateway.log")).unwrap();
+        let line = log.lines().rfind(|line| line.contains("\"target\":\"access\""));
+        let line: Value = serde_json::from_str(line?).ok()?;
+        Some(line["data_version"].as_str()?.to_owned())
+    };
+    let before = eventually("the first line", version);
+    world.write(
+        "tenants.yaml",
+        "tenants:\n  acme: {tier: gold, demo: true, rps: {rate: 90000/s, burst: 90000}}\n",
+    );
+    let after = eventually("a line under the new configuration", || {
+        version().filter(|version| *version != before)
+    });
+    let migration = |version: &str| version.split_once('+').unwrap().0.to_owned();
+    assert_eq!(migration(&before), migration(&after));
+}

@@ -6,7 +6,10 @@ fn ground(dir: &Path) -> Ground {
         layout: Layout::new(dir),
         program: "/bin/rc".into(),
         store_url: Some("postgres://u:secret@h/d".to_owned()),
-        otel: OtelEnv::default(),
+        otel: OtelEnv {
+            headers: Some("api-key=secret".to_owned()),
+            ..OtelEnv::default()
+        },
     }
 }
 
@@ -73,7 +76,9 @@ fn a_users_command_gets_a_port_and_nothing_of_ours() {
             path: "/ok".to_owned()
         }
     );
-    assert_eq!(hello.env.len(), 1);
+    assert_eq!(hello.env.len(), 1, "a receiver's key is not for others");
+    let ours = &spec(&plan, "gateway").env;
+    assert_eq!(ours["OTEL_EXPORTER_OTLP_HEADERS"], "api-key=secret");
     assert_eq!(
         spec(&plan, "tick").program,
         Path::new("tick"),
@@ -150,10 +155,9 @@ fn what_a_service_reads_once_restarts_it_and_nothing_else_does() {
         let pairs = before.iter().zip(&after).filter(|(a, b)| a != b);
         pairs.map(|(spec, _)| spec.id.to_string()).collect()
     };
-    assert_eq!(
-        changed("logs: {level: debug}"),
-        ["docs-api", "gateway", "ingest", "prov-ledger"]
-    );
+    for all in ["logs: {level: debug}", "telemetry: {sample: 0.5}"] {
+        assert_eq!(changed(all), ["docs-api", "gateway", "ingest", "prov-ledger"]);
+    }
     assert_eq!(changed("gateway: {workers: 2}"), ["gateway"]);
     assert!(changed("name: other").is_empty());
 }
