@@ -290,10 +290,7 @@ impl Seen<'_> {
 
 /// Looks at every span of the blocks that hold one of `needles`; of all blocks when there are none.
 fn scan(sources: &[Source], needles: &[Vec<u8>], look: &mut dyn FnMut(&Seen<'_>)) -> io::Result<()> {
-    let finders: Vec<_> = needles
-        .iter()
-        .map(memchr::memmem::Finder::new)
-        .collect();
+    let finders: Vec<_> = needles.iter().map(memchr::memmem::Finder::new).collect();
     let holds =
         |bytes: &[u8]| finders.is_empty() || finders.iter().any(|finder| finder.find(bytes).is_some());
     for source in sources {
