@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use rc_model::{Layout, ServiceId, Timestamp};
 use rc_serve::readiness::Component;
 use rc_serve::{Edge, Tree, edge};
-use rc_store::StoreUrl;
+use rc_store::{Error, StoreUrl};
 use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admission, Bounds};
@@ -207,11 +207,22 @@ impl Opener {
                 self.ready.set_ready();
                 return true;
             }
-            Ok(Err(error)) => self.ready.set_down(error.to_string()),
+            Ok(Err(error)) => self.ready.set_down(why(&error)),
             Err(_elapsed) => self.ready.set_down("no answer in time"),
         }
         false
     }
+}
+
+/// A store's error with its causes, in one line.
+fn why(error: &Error) -> String {
+    let mut text = format!("{}: {error}", error.code());
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        text.push_str(&format!(": {source}"));
+        cause = source.source();
+    }
+    text
 }
 
 /// Shows the relay's state in `/ready` and `/metrics`.
