@@ -109,6 +109,9 @@ fn live_a_database_that_is_down_at_the_start_is_waited_for() {
         said.starts_with("down: ").then(|| said.to_owned())
     });
     println!("postgres: /ready of ingest while the server is down at the start: {named}");
+    eventually("the gateway's door is open", || {
+        std::net::TcpStream::connect(world.address).ok()
+    });
     // Nobody is let in on a guess, and nobody is told that a good key is a wrong one.
     expect_refused("a key without a table of keys", || world.get("/docs/none", &key));
     let trusted = own_write(&world, &set, 0);

@@ -438,5 +438,6 @@ fn slow_a_tenants_heavy_searches_fill_its_own_line_and_nobody_elses() {
         "queues: read line: {refused} of {SEARCHES} heavy searches of one tenant refused; another tenant's slowest took {slowest:?}"
     );
     assert!(refused > 0 && refused < SEARCHES, "{refused} of {SEARCHES}");
-    assert!(*slowest < Duration::from_secs(2), "{slowest:?}");
+    // In one line with the others it would wait for all of them.
+    assert!(*slowest < Duration::from_secs(5), "{slowest:?}");
 }
