@@ -97,22 +97,20 @@ const CREATE_INDEX: TenantSql = TenantSql::new(
     r#"CREATE VIRTUAL TABLE "fts_{tenant}" USING fts5
        (title, body, attrs, content='', contentless_delete=1, tokenize='ascii')"#,
 );
-/// A merge of a whole level at once would hold the writer for seconds; the automatic ones, which are in
-/// proportion to what is written, and those of idle times keep the levels short.
-const CRISIS_MERGE: TenantSql =
-    TenantSql::new(r#"INSERT INTO "fts_{tenant}" ("fts_{tenant}", rank) VALUES ('crisismerge', 64)"#);
-/// Words that wait in memory for their segment, in bytes: more than one batch of the projector makes, so
-/// that a transaction writes one segment. The default of 1 MiB is 500 documents of 600 bytes.
-const HASH_SIZE: TenantSql =
-    TenantSql::new(r#"INSERT INTO "fts_{tenant}" ("fts_{tenant}", rank) VALUES ('hashsize', 33554432)"#);
-/// Segments of one level that are merged while writing goes on. With the default of 4 each word is written
-/// once more for every fourfold growth, which is half of what indexing costs; a search looks at more
-/// segments instead, some microseconds each, until an idle moment merges them.
-const AUTO_MERGE: TenantSql =
-    TenantSql::new(r#"INSERT INTO "fts_{tenant}" ("fts_{tenant}", rank) VALUES ('automerge', 16)"#);
-/// A merge that is asked for starts from two segments.
-const USER_MERGE: TenantSql =
-    TenantSql::new(r#"INSERT INTO "fts_{tenant}" ("fts_{tenant}", rank) VALUES ('usermerge', 2)"#);
+/// What is not FTS5's default:
+///
+/// - `hashsize`: words that wait in memory for their segment, in bytes: more than one batch of the projector
+///   makes, so that a transaction writes one segment. The default of 1 MiB is 500 documents of 600 bytes.
+/// - `automerge`: segments of one level that are merged while writing goes on. With the default of 4 each word
+///   is written once more for every fourfold growth, which is half of what indexing costs; a search looks at
+///   more segments instead, some microseconds each, until an idle moment merges them.
+/// - `crisismerge`: a merge of a whole level at once would hold the writer for seconds; the automatic ones,
+///   which are in proportion to what is written, and those of idle times keep the levels short.
+/// - `usermerge`: a merge that is asked for starts from two segments.
+const SET_UP_INDEX: TenantSql = TenantSql::new(
+    r#"INSERT INTO "fts_{tenant}" ("fts_{tenant}", rank)
+       VALUES ('hashsize', 33554432), ('automerge', 16), ('crisismerge', 64), ('usermerge', 2)"#,
+);
 const MERGE: TenantSql =
     TenantSql::new(r#"INSERT INTO "fts_{tenant}" ("fts_{tenant}", rank) VALUES ('merge', ?2)"#);
 const INDEX: TenantSql =
@@ -371,9 +369,7 @@ fn ensure_index(conn: &Conn, tenant: &TenantConn<'_>) -> Result<bool, Error> {
         return Ok(false);
     }
     tenant.execute(CREATE_INDEX, &[])?;
-    for setting in [HASH_SIZE, AUTO_MERGE, CRISIS_MERGE, USER_MERGE] {
-        tenant.execute(setting, &[])?;
-    }
+    tenant.execute(SET_UP_INDEX, &[])?;
     tenant.execute(ADD_INDEX, &[])?;
     Ok(true)
 }
