@@ -37,7 +37,7 @@ async fn the_newest_of_very_many_matches_are_ranked() {
 
     let pages = |search: Search| Search { limit: 100, ..search };
     let found = world.find_all("acme", pages(search("common"))).await;
-    let newest: BTreeSet<String> = (OLD..OLD + RANKED_MAX).map(|n| id(n)).collect();
+    let newest: BTreeSet<String> = (OLD..OLD + RANKED_MAX).map(id).collect();
     assert_eq!(found.len(), newest.len(), "none twice");
     assert_eq!(found[0], id(OLD + RANKED_MAX - 1));
     assert!(found.iter().all(|id| newest.contains(id)), "the newest ones");
