@@ -15,7 +15,7 @@ mod platform;
 mod scratch;
 mod tree;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +42,7 @@ pub(crate) struct Args {
     quick: bool,
     /// Measure this program instead of a release build; prints, and writes nothing
     #[arg(long, value_name = "PROGRAM")]
-    rc: Option<std::path::PathBuf>,
+    rc: Option<PathBuf>,
     /// Measure nothing; write the page from the results that are there
     #[arg(long, conflicts_with_all = ["quick", "rc", "subjects"])]
     page_only: bool,
@@ -104,16 +104,31 @@ impl Subject {
         }
     }
 
-    fn measure(self, cx: &Cx, rc: &Path, quick: bool) -> Result<Measured, Stop> {
+    /// Whether `rc-bench` measures it.
+    fn is_load(self) -> bool {
+        match self {
+            Self::Gateway | Self::Ingest | Self::Sustained | Self::Mixed | Self::Telemetry => true,
+            Self::Platform | Self::Build => false,
+        }
+    }
+
+    fn measure(self, cx: &Cx, programs: &Programs, quick: bool) -> Result<Measured, Stop> {
         let rounds = if quick { 1 } else { ROUNDS_MIN };
         match self {
-            Self::Platform => platform::measure(cx, rounds, rc),
+            Self::Platform => platform::measure(cx, rounds, &programs.rc),
             Self::Build => tree::measure(cx, rounds),
             Self::Gateway | Self::Ingest | Self::Sustained | Self::Mixed | Self::Telemetry => {
-                load::measure(cx, self, rc, quick)
+                load::measure(cx, self, programs, quick)
             }
         }
     }
+}
+
+/// What is measured, and what measures.
+struct Programs {
+    rc: PathBuf,
+    /// `rc-bench`; absent when no subject needs it.
+    bench: Option<PathBuf>,
 }
 
 /// What measuring a subject gives.
@@ -283,10 +298,17 @@ pub(crate) fn run(cx: &Cx, args: &Args) -> Result<(), Stop> {
             Some(rc) => fs_err::canonicalize(rc)?,
             None => suite::build_rc_release(cx)?,
         };
+        let programs = Programs {
+            rc,
+            bench: match subjects.iter().any(|subject| subject.is_load()) {
+                true => Some(suite::build_release(cx, "rc-bench")?),
+                false => None,
+            },
+        };
         let publish = !args.quick && args.rc.is_none();
         for subject in subjects {
             // One that fails must not cost those that took minutes before it and those after it.
-            if let Err(stop) = one(cx, subject, &rc, args.quick, publish) {
+            if let Err(stop) = one(cx, subject, &programs, args.quick, publish) {
                 eprintln!("bench: {}: {}", subject.name(), stop.message);
                 failed.push(subject.name());
             }
@@ -309,8 +331,8 @@ fn verdict(failed: &[&str]) -> Result<(), Stop> {
 }
 
 /// Measures one subject and keeps or prints what it gave.
-fn one(cx: &Cx, subject: Subject, rc: &Path, quick: bool, publish: bool) -> Result<(), Stop> {
-    let measured = subject.measure(cx, rc, quick)?;
+fn one(cx: &Cx, subject: Subject, programs: &Programs, quick: bool, publish: bool) -> Result<(), Stop> {
+    let measured = subject.measure(cx, programs, quick)?;
     if publish {
         publishable(&measured)?;
     }

@@ -100,20 +100,6 @@ impl Platform {
         Ok(family.intersection(&ours).copied().collect())
     }
 
-    /// The process of one of its own services.
-    pub(crate) fn service(&self, name: &str) -> Result<BTreeSet<u32>> {
-        let of_service = |pid: &u32| {
-            let arguments = procs::arguments(*pid);
-            let mut pairs = arguments.windows(2);
-            pairs.any(|pair| pair[0] == "serve" && pair[1] == name)
-        };
-        let found: BTreeSet<u32> = self.processes()?.into_iter().filter(of_service).collect();
-        if found.is_empty() {
-            return Err(Failure::new(format!("no process serves `{name}`")));
-        }
-        Ok(found)
-    }
-
     /// Ends it and waits until it has.
     pub(crate) fn stop(self) -> Result<()> {
         self.supervisor.stop()

@@ -146,15 +146,6 @@ pub(crate) fn that_run(program: &Path) -> Result<BTreeSet<u32>> {
     Ok(found)
 }
 
-/// The arguments of a process.
-pub(crate) fn arguments(pid: u32) -> Vec<String> {
-    let bytes = fs_err::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    bytes
-        .split(|byte| *byte == 0)
-        .map(|argument| String::from_utf8_lossy(argument).into_owned())
-        .collect()
-}
-
 /// `pid` and its living descendants.
 pub(crate) fn family(pid: u32) -> Result<BTreeSet<u32>> {
     let mut family = BTreeSet::from([pid]);

@@ -4,7 +4,7 @@
 //! in `bench/queries.txt` against it. Nothing here depends on a library's random numbers, so the documents of
 //! a seed are the same for ever.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Bytes of a document's text (UTF-8).
 pub(crate) const TEXT_BYTES: usize = 600;
@@ -18,7 +18,7 @@ pub(crate) const SEED: u64 = 4;
 /// Queries in the published list: by turns two words that must both be there, and a phrase of two words.
 pub(crate) const QUERIES: usize = 200;
 
-/// Ranks from which the words of the first kind are taken: neither the commonest nor names.
+/// Places of the words that are searched for: neither the commonest, which mean nothing, nor names.
 const QUERY_RANKS: std::ops::Range<usize> = 20..2_000;
 
 /// Phrases come from documents with numbers below this, so that 100,000 documents hold all of them.
@@ -158,6 +158,8 @@ impl Texts {
 
     /// The list of queries of `seed`, in the order in which a run takes them.
     pub(crate) fn queries(&self, seed: u64) -> Vec<String> {
+        let words = self.words.iter().map(String::as_str);
+        let ranks: HashMap<&str, usize> = words.zip(0..).collect();
         let mut random = Random::new(!seed);
         let mut text = String::new();
         let mut queries = Vec::with_capacity(QUERIES);
@@ -171,18 +173,41 @@ impl Texts {
                 }
                 continue;
             }
-            let number = random.next() % PHRASE_DOCUMENTS;
-            text.clear();
-            self.write(seed, number, &mut text);
-            let words: Vec<&str> = text.split(' ').collect();
-            let at = random.below(words.len() - 2);
-            let pair = [words[at], words[at + 1]];
-            // Two plain words of one sentence.
-            if pair.iter().all(|word| word.chars().all(|c| c.is_lowercase())) {
-                queries.push(format!("\"{} {}\"", pair[0], pair[1]));
+            let [first, second] = self.neighbours(seed, &mut random, &mut text);
+            let searched = |word: &str| ranks.get(word).is_some_and(|rank| QUERY_RANKS.contains(rank));
+            if searched(&first) && searched(&second) {
+                queries.push(format!("\"{first} {second}\""));
             }
         }
         queries
+    }
+
+    /// Phrases of any two neighbours, most of them with one of the commonest words: what nobody should have to
+    /// ask, and somebody will.
+    pub(crate) fn common_phrases(&self, seed: u64) -> Vec<String> {
+        let mut random = Random::new(seed.rotate_left(32));
+        let mut text = String::new();
+        let mut queries = Vec::with_capacity(QUERIES);
+        while queries.len() < QUERIES {
+            let [first, second] = self.neighbours(seed, &mut random, &mut text);
+            if [&first, &second]
+                .iter()
+                .all(|word| word.chars().all(char::is_lowercase))
+            {
+                queries.push(format!("\"{first} {second}\""));
+            }
+        }
+        queries
+    }
+
+    /// Two pieces of a random document that follow each other.
+    fn neighbours(&self, seed: u64, random: &mut Random, text: &mut String) -> [String; 2] {
+        let number = random.next() % PHRASE_DOCUMENTS;
+        text.clear();
+        self.write(seed, number, text);
+        let words: Vec<&str> = text.split(' ').collect();
+        let at = random.below(words.len() - 2);
+        [words[at].to_owned(), words[at + 1].to_owned()]
     }
 }
 

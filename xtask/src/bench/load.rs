@@ -1,19 +1,20 @@
 //! What `rc-bench` measures: load, peers, CPU time. It is built in release, like what it measures.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{Measured, Subject, nginx, scratch};
+use super::{Measured, Programs, Subject, nginx, scratch};
 use crate::cx::Cx;
 use crate::process::{self, Stop};
-use crate::suite;
 
-pub(super) fn measure(cx: &Cx, subject: Subject, program: &Path, quick: bool) -> Result<Measured, Stop> {
-    let bench = suite::build_release(cx, "rc-bench")?;
+pub(super) fn measure(cx: &Cx, subject: Subject, programs: &Programs, quick: bool) -> Result<Measured, Stop> {
+    let bench = programs
+        .bench
+        .as_ref()
+        .expect("a run with such a subject builds `rc-bench`");
     let folder = scratch::folder(cx)?;
     // A copy of its own: processes are found by their program, and other projects may run on this machine.
     let rc = folder.path().join("rc");
-    fs_err::copy(program, &rc)?;
+    fs_err::copy(&programs.rc, &rc)?;
     let work = folder.path().join("work");
     fs_err::create_dir(&work)?;
     let mut command = Command::new(bench);

@@ -80,13 +80,13 @@ pub(super) fn measure(options: &Options) -> Result<Measured> {
         Proxy {
             name: "gateway",
             address: traced.address,
-            processes: traced.service("gateway")?,
+            processes: traced.processes()?,
             request: request(&traced.key),
         },
         Proxy {
             name: "gateway, telemetry off",
             address: silent.address,
-            processes: silent.service("gateway")?,
+            processes: silent.processes()?,
             request: request(&silent.key),
         },
     ];
@@ -113,7 +113,7 @@ pub(super) fn measure(options: &Options) -> Result<Measured> {
              off, beside the gateway as `rc up` runs it, with keys, limits, its rate limit fields and one worker, \
              access log off. Both on one core, load generator and service (128 bytes, TCP) on another; {CONNECTIONS} \
              keep-alive connections; {rounds} rounds in alternating order, ratios taken within a round. CPU time \
-             is user and system time of all processes of nginx, and of the gateway's process."
+             is user and system time of all processes: master and worker, gateway and supervisor."
         ),
         rounds_min: ROUNDS,
         figures: figures.into_rows(),
