@@ -96,9 +96,9 @@ impl Subject {
         match self {
             Self::Platform => 0.5,
             Self::Gateway => 3.5,
-            Self::Ingest => 6.0,
+            Self::Ingest => 5.0,
             Self::Sustained => 3.0,
-            Self::Mixed => 5.0,
+            Self::Mixed => 6.5,
             Self::Telemetry => 3.0,
             Self::Build => 30.0,
         }

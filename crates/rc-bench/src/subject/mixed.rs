@@ -72,7 +72,8 @@ pub(super) fn measure(options: &Options) -> Result<Measured> {
              `bench/queries.txt` (by turns two words that must both be there, and a phrase of two), 10 % `POST \
              /ingest` of a new one, durable when acknowledged. {ROUNDS} rounds of {span} s. Searches alone: \
              {SEARCH_RPS} a second (open loop) from that list, the same list with `OR` between the words of each \
-             pair, where every match is ranked, phrases of any two neighbours, and {SEARCHERS} connections as fast as answers come. All \
+             pair, where every match is ranked, phrases of any two neighbours, and \
+             {SEARCHERS} connections as fast as answers come. All \
              processes and the generator share all cores; CPU is of the platform's own processes, without those \
              of PostgreSQL.",
             loaded = documents(options),

@@ -59,8 +59,8 @@ pub(super) fn measure(options: &Options) -> Result<Measured> {
             next: 0,
         };
         let fresh = Documents::new(&texts, &format!("fresh{round}"));
-        // Both halves of a pair send the same requests.
-        let mut mix = Mix::new(shares, searches, fresh, (RUN, loaded), round.div_ceil(2));
+        // Both halves of a pair send the same requests: the trial is number 1, warm-ups are 2 and 3, pairs follow.
+        let mut mix = Mix::new(shares, searches, fresh, (RUN, loaded), round / 2);
         run(platform, Arrivals::Rate(RPS), CONNECTIONS, measured, &mut mix)
     };
     let measured = Duration::from_millis(if options.quick { 500 } else { 6_000 });
