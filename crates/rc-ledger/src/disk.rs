@@ -38,9 +38,6 @@ pub(crate) trait Disk: Files {
     /// Adds to the end of a file that is there.
     fn append(&mut self, path: &str, bytes: &[u8]) -> Result<(), Error>;
 
-    /// Cuts a file off after `bytes`.
-    fn truncate(&mut self, path: &str, bytes: u64) -> Result<(), Error>;
-
     /// Moves over what is there, in one step; makes the folder that it needs.
     fn rename(&mut self, from: &str, to: &str) -> Result<(), Error>;
 
@@ -168,6 +165,12 @@ impl LockedFolder {
         }
     }
 
+    /// What is open under a name that now means another file, or none, is let go: it must not be synced in
+    /// that file's place.
+    fn forget(&mut self, path: &str) {
+        self.tail.take_if(|(name, _)| name == path);
+    }
+
     /// The open file at `path`, to append to.
     fn tail(&mut self, path: &str) -> Result<&mut fs_err::File, Error> {
         let held = self.tail.take().filter(|(name, _)| name == path);
@@ -222,12 +225,9 @@ impl Disk for LockedFolder {
         done.map_err(|error| Error::io("append to", &self.folder.path(path), error))
     }
 
-    fn truncate(&mut self, path: &str, bytes: u64) -> Result<(), Error> {
-        let done = self.tail(path)?.set_len(bytes);
-        done.map_err(|error| Error::io("cut off", &self.folder.path(path), error))
-    }
-
     fn rename(&mut self, from: &str, to: &str) -> Result<(), Error> {
+        self.forget(from);
+        self.forget(to);
         let (from, to) = (self.folder.path(from), self.folder.path(to));
         let failed = |error| Error::io("rename to", &to, error);
         match fs_err::rename(&from, &to) {
@@ -241,6 +241,7 @@ impl Disk for LockedFolder {
     }
 
     fn remove(&mut self, path: &str) -> Result<(), Error> {
+        self.forget(path);
         let full = self.folder.path(path);
         match fs_err::remove_file(&full) {
             Err(error) if !is_gone(&error) => Err(Error::io("remove", &full, error)),

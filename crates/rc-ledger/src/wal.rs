@@ -95,11 +95,16 @@ pub(crate) fn begin(disk: &mut dyn Disk, base: u64, records: &[Vec<u8>]) -> Resu
     for record in records {
         bytes.extend_from_slice(record);
     }
-    disk.write(TMP, &bytes)?;
-    disk.sync(TMP)?;
-    disk.rename(TMP, &path)?;
-    disk.sync_folder(FOLDER)?;
+    replace(disk, &path, &bytes)?;
     Ok(Segment { path, base, bytes: 0 })
+}
+
+/// Makes the file at `path` hold `bytes`; it is on disk under its name when this returns.
+pub(crate) fn replace(disk: &mut dyn Disk, path: &str, bytes: &[u8]) -> Result<(), Error> {
+    disk.write(TMP, bytes)?;
+    disk.sync(TMP)?;
+    disk.rename(TMP, path)?;
+    disk.sync_folder(FOLDER)
 }
 
 /// Bases of the segments that there are, in order.

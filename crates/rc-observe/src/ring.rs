@@ -134,7 +134,11 @@ impl Ring {
             .create_new(true)
             .mode(0o600)
             .open(path_of(folder, number))?;
-        file.write_all(MAGIC)?;
+        if let Err(error) = file.write_all(MAGIC) {
+            // A full disk may still take names: an empty segment for each attempt would use them up.
+            let _ = fs_err::remove_file(path_of(folder, number));
+            return Err(error);
+        }
         Ok(Open {
             file,
             segment: Segment {

@@ -60,10 +60,14 @@ pub(super) fn recover(
     let start = edge_at(disk, base)?;
     check(disk, &start, &parsed, &known)?;
 
+    // The process before may have ended between a rename and the sync of its folder.
+    disk.sync_folder("")?;
+    disk.sync_folder(wal::FOLDER)?;
     disk.remove(wal::TMP)?;
-    if parsed.bytes < bytes.len() {
-        disk.truncate(&path, parsed.bytes as u64)?;
-        disk.sync(&path)?;
+    if parsed.bytes < bytes.len() || parsed.end > own.size {
+        // What was read may be in memory alone: the process before ended ahead of its sync, or the sync failed,
+        // after which the kernel takes the pages for clean. Nothing is signed that is not written anew.
+        wal::replace(disk, &path, &bytes[..parsed.bytes])?;
     }
     let segment = Segment {
         path,

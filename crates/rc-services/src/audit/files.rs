@@ -8,10 +8,14 @@ use rc_model::source::Diagnostic;
 use rc_model::workspace::FILES;
 use serde_json::{Value, json};
 
+use super::act::DETAIL_BYTES_MAX;
+
 /// Problems of refused files that an entry keeps; their number it always has.
 const PROBLEMS_MAX: usize = 20;
 /// Longest text of one of them.
 const PROBLEM_BYTES_MAX: usize = 500;
+/// Most bytes of all of them as JSON, where a control character takes six; the rest of a detail is short.
+const PROBLEMS_JSON_BYTES_MAX: usize = DETAIL_BYTES_MAX - 512;
 
 /// The owner of the file that was changed last, or of the folder where there is none. The system does not say
 /// who wrote: whoever may write the file as its owner is taken for the author.
@@ -51,6 +55,9 @@ pub fn refused(digest: Digest, mut problems: Vec<String>) -> Value {
             problem.truncate(problem.floor_char_boundary(PROBLEM_BYTES_MAX));
             problem.push('…');
         }
+    }
+    while json!(problems).to_string().len() > PROBLEMS_JSON_BYTES_MAX {
+        problems.pop();
     }
     json!({ "refused": digest.to_string(), "count": count, "problems": problems })
 }

@@ -92,8 +92,8 @@ impl Memory {
                     };
                 }
             }
+            content.names_on_disk = content.names.clone();
         }
-        content.names_on_disk = content.names.clone();
         Self(Arc::new(Mutex::new(content)))
     }
 
@@ -223,13 +223,6 @@ impl Disk for Memory {
         self.bytes(bytes, |content, bytes| {
             let file = content.file(path).expect("the segment is there");
             file.0.extend_from_slice(bytes);
-        })
-    }
-
-    fn truncate(&mut self, path: &str, bytes: u64) -> Result<(), Error> {
-        self.whole(|content| {
-            content.file(path)?.0.truncate(bytes as usize);
-            Ok(())
         })
     }
 

@@ -107,6 +107,30 @@ fn steps(keys: &Keys, all: &[Vec<u8>]) -> usize {
     disk.steps()
 }
 
+/// The process ends, another one recovers what the system still remembers and acknowledges it, and then the
+/// power goes: what the second one signed was on disk.
+#[test]
+fn slow_what_a_recovery_signs_is_on_disk_before_it_is_signed() {
+    let keys = Keys::new();
+    let all = entries(1, total());
+    for stop in 0..steps(&keys, &all) {
+        let disk = Memory::default();
+        disk.stop_at(stop);
+        let mut told = play(&disk, &keys, &all);
+        let disk = disk.after(Crash::Killed);
+        let Ok(log) = begin(&disk, &keys, told.acknowledged.last()) else {
+            continue; // Nothing was ever there.
+        };
+        told.acknowledged.push(log.checkpoint().clone());
+        told.pending = 0;
+        drop(log);
+        for seed in 0..4 {
+            let left = disk.after(Crash::Power(seed));
+            survive(&left, &keys, &all, &told, &format!("stop at {stop}, seed {seed}"));
+        }
+    }
+}
+
 #[test]
 fn slow_a_stop_at_any_step_loses_nothing_acknowledged() {
     let keys = Keys::new();

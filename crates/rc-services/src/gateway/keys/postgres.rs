@@ -94,7 +94,8 @@ pub(super) async fn revoke(
     };
     let record = record(&row)?;
     let entry = asked.revoked(&record, now, asked.reason.clone())?;
-    outbox::postgres::append(&tx, Builtin::Gateway.name(), &[entry], Room::Act).await?;
+    // The wider room: acts that wait for the ledger must not keep a leaked key alive.
+    outbox::postgres::append(&tx, Builtin::Gateway.name(), &[entry], Room::Fact).await?;
     tx.commit().await?;
     Ok(Some(record))
 }

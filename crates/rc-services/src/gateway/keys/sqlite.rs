@@ -84,7 +84,8 @@ pub(super) async fn revoke(
         let record = find(conn, &key_id)?;
         if let Some(record) = record.as_ref().filter(|_| revoked > 0) {
             let entry = asked.revoked(record, now, asked.reason.clone())?;
-            outbox::sqlite::append(conn, Builtin::Gateway.name(), &[entry], Room::Act)?;
+            // The wider room: acts that wait for the ledger must not keep a leaked key alive.
+            outbox::sqlite::append(conn, Builtin::Gateway.name(), &[entry], Room::Fact)?;
         }
         Ok(record)
     })

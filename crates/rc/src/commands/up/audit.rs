@@ -10,7 +10,7 @@ use rc_model::workspace::Model;
 use rc_model::{Clock as _, Digest, Layout, SystemClock, Timestamp};
 use rc_serve::{Metrics, Tree};
 use rc_services::audit::wire::{BATCH, Delivery};
-use rc_services::audit::{self, Act, Action, Actor, Outbox, Outcome, Reason, Resource, Room, Sender};
+use rc_services::audit::{self, Act, Action, Actor, Draft, Outbox, Outcome, Reason, Resource, Room, Sender};
 use rc_services::ledger::Book;
 use rc_store::{Sqlite, SqliteOptions};
 use serde_json::{Value, json};
@@ -27,6 +27,9 @@ const SUPERVISOR: &str = "rc-up";
 const QUEUE_MAX: usize = 1_024;
 /// How long the last entries may take to be written down.
 const RECORD_TIME_MAX: Duration = Duration::from_secs(10);
+/// Attempts to write down a fact, and the pause between two: a minute in all.
+const FACT_TRIES_MAX: u32 = 60;
+const FACT_PAUSE: Duration = Duration::from_secs(1);
 /// How long opening the log and appending to it may take at start and end.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(20);
 
@@ -149,8 +152,8 @@ impl Audit {
         self.facts.clone()
     }
 
-    /// The platform starts with `model`. When that cannot be recorded, nothing starts; a full outbox alone does
-    /// not keep it from starting, because the ledger that empties it is a part of it.
+    /// The platform starts with `model`. When that cannot be recorded, nothing starts. The room for facts is used,
+    /// so that an outbox full of acts does not keep the ledger that empties it from starting.
     pub(super) async fn started(&self, model: &Model, detached: bool) -> Result<(), Fault> {
         let last = self.outbox.last_action().await;
         let last = last.map_err(|error| unrecorded(&format!("{error:?}")))?;
@@ -312,9 +315,13 @@ fn now() -> Timestamp {
 /// Writes entries into the outbox in the order in which they happened.
 async fn record(outbox: Outbox, mut notes: mpsc::Receiver<Note>) {
     while let Some(Note { act, room, done }) = notes.recv().await {
+        // Whoever waited has given up and acts as if it were not written.
+        if done.as_ref().is_some_and(oneshot::Sender::is_closed) {
+            continue;
+        }
         let action = act.action.as_str();
         let recorded = match act.draft() {
-            Ok(draft) => outbox.record(vec![draft], room).await,
+            Ok(draft) => write_down(&outbox, draft, room, done.is_none()).await,
             Err(error) => Err(error),
         };
         let recorded = recorded.map_err(|error| format!("{error:?}"));
@@ -329,6 +336,20 @@ async fn record(outbox: Outbox, mut notes: mpsc::Receiver<Note>) {
             // Whoever waited may have given up.
             let _ = done.send(recorded);
         }
+    }
+}
+
+/// Writes one entry. A fact that nobody waits for is tried again for a while: the full disk that ends services
+/// is also what keeps their ends from being written.
+async fn write_down(outbox: &Outbox, draft: Draft, room: Room, is_fact: bool) -> Result<(), rc_store::Error> {
+    let mut tries = if is_fact { FACT_TRIES_MAX } else { 1 };
+    loop {
+        tries -= 1;
+        match outbox.record(vec![draft.clone()], room).await {
+            Err(error) if tries > 0 => tracing::debug!(%error, "an audit entry waits for its disk"),
+            done => return done.map(drop),
+        }
+        tokio::time::sleep(FACT_PAUSE).await;
     }
 }
 

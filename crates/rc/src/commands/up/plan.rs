@@ -411,11 +411,17 @@ pub(super) fn write_endpoints(layout: &Layout, endpoints: &Endpoints) -> Result<
 
 /// Keeps the texts of `model`, for services that start anew while the user's files are broken.
 pub(super) fn keep_in_force(layout: &Layout, sources: &Sources, model: &Model) -> Result<(), Fault> {
-    // They may have changed since they were read: whoever sees that change keeps what it applies.
-    if sources.digest() != model.digest {
-        return Ok(());
-    }
-    let kept = sources.keep(&layout.in_force_file());
+    let path = layout.in_force_file();
+    // They may have changed since they were read: whoever sees that change keeps what it applies. Until then
+    // there is nothing rather than what a killed supervisor left.
+    let kept = if sources.digest() == model.digest {
+        sources.keep(&path)
+    } else {
+        match fs_err::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    };
     kept.map_err(|error| unusable(&layout.state(), error))
 }
 
