@@ -49,6 +49,10 @@ fn whoever_reads_never_sees_half_an_example() {
             n - 1
         })
     };
+    // On a busy machine the reader could be through before the writer begins.
+    while exemplars.get(3).is_none() {
+        std::thread::yield_now();
+    }
     let mut seen = 0;
     for _ in 0..200_000 {
         if let Some(found) = exemplars.get(3) {
