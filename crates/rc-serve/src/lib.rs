@@ -6,6 +6,7 @@
 //! Read first: [`tree::Tree`] (every task has a name and an end), [`edge::Edge`] (what each service
 //! gets around its own routes), [`context::RequestContext`] (who asks, in which trace).
 
+pub mod blocking;
 pub mod context;
 pub mod edge;
 pub mod logging;
@@ -16,6 +17,7 @@ pub mod tls;
 pub mod tree;
 pub mod uds;
 
+pub use blocking::off_thread;
 pub use context::RequestContext;
 pub use edge::{ApiError, Edge};
 pub use logging::{DataVersion, Marks};

@@ -17,7 +17,7 @@ use std::time::Duration;
 use rc_model::Layout;
 use rc_model::catalog::Builtin;
 use rc_model::project::{GatewaySection, ProjectFile};
-use rc_serve::tls;
+use rc_serve::{off_thread, tls};
 use rc_store::{Postgres, PostgresOptions, Sqlite, SqliteOptions, StoreUrl};
 use rc_traffic::{Gateway, GatewayConfig, Hooks, KeySet, Listener, Snapshot, Tracing};
 
@@ -50,12 +50,12 @@ const KEYS_POLL: Duration = Duration::from_secs(2);
 /// When the files are invalid, an address is taken, TLS files are broken, or the store is not ours.
 pub async fn run(config: ServiceConfig, options: Options, deps: Deps) -> Result<(), StartError> {
     let layout = config.layout.clone();
-    let mut seen = files::off_thread({
+    let mut seen = off_thread({
         let layout = layout.clone();
         move || files::fingerprint(&layout)
     })
     .await;
-    let (loaded, refused) = files::off_thread({
+    let (loaded, refused) = off_thread({
         let layout = layout.clone();
         move || files::load_at_start(&layout)
     })

@@ -41,7 +41,9 @@ const SEARCH_RPS: f64 = 50.0;
 const SEARCHERS: usize = 8;
 
 pub(super) fn measure(options: &Options) -> Result<Measured> {
+    // PostgreSQL's files are in the one, SQLite's in the other.
     require_real_disk(&std::env::temp_dir())?;
+    require_real_disk(&options.scratch)?;
     let texts = Arc::new(Texts::new(SEED));
     let mut figures = Figures::default();
 

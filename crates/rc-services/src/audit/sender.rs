@@ -4,19 +4,19 @@
 //! ledger knows every entry by its source and number.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+use rc_model::catalog::Builtin;
 use rc_model::{Clock, Layout, Problem};
 use rc_serve::{Metrics, uds};
-use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::outbox::Outbox;
 use super::wire::{BATCH, Delivery, ENTRIES_PATH, Receipt};
-use rc_model::catalog::Builtin;
 
 /// How long one delivery may take: the ledger answers after an fsync.
 const SEND_TIME_MAX: Duration = Duration::from_secs(10);

@@ -101,11 +101,3 @@ fn load_endpoints(path: &Path) -> Result<Endpoints, String> {
     let text = fs_err::read_to_string(path).map_err(|error| error.to_string())?;
     serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
-
-/// Runs `work`, which touches the disk, on a blocking thread.
-pub(super) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
-}

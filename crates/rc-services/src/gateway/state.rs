@@ -8,6 +8,7 @@ use rc_model::catalog::Builtin;
 use rc_model::endpoints::Endpoints;
 use rc_model::workspace::Model;
 use rc_model::{Digest, Layout, TenantId, Timestamp};
+use rc_serve::off_thread;
 use rc_traffic::{Gateway, KeysUnknown, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 
@@ -189,7 +190,7 @@ impl Shared {
                 () = stopping.cancelled() => return,
             };
             let layout = self.layout.clone();
-            let found = files::off_thread(move || files::fingerprint(&layout)).await;
+            let found = off_thread(move || files::fingerprint(&layout)).await;
             // Half a file may well be valid: a change counts when it looks the same twice.
             let rests = changing.as_ref() == Some(&found);
             if (found != seen && rests) || wish.is_some() {
@@ -211,7 +212,7 @@ impl Shared {
 
     async fn apply_files(&self) -> Settled {
         let layout = self.layout.clone();
-        let outcome = files::off_thread(move || files::load(&layout)).await;
+        let outcome = off_thread(move || files::load(&layout)).await;
         let (broken, settled) = match outcome {
             Ok(loaded) => match self.apply(loaded).await {
                 Ok(()) => return Settled::Yes,

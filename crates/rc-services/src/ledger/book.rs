@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rc_ledger::{Checkpoint, Entry, Log, Signer, leaf_hash};
 use rc_model::{Clock, Layout};
+use rc_serve::off_thread;
 
 use super::db::{Db, Known, Place, commitments};
 use super::refusal::Refusal;
@@ -179,8 +180,9 @@ impl Book {
             .unwrap_or(usize::MAX)
             .min(entries.len());
         let (old, new) = entries.split_at(known);
+        let last = first.saturating_add(known as u64).saturating_sub(1);
         // What this very group holds already has no place yet: its source sends one delivery at a time.
-        let kept = self.db.hashes(&source, first, head).await?;
+        let kept = self.db.hashes(&source, first, head.min(last)).await?;
         for (at, (delivered, kept)) in old.iter().zip(&kept).enumerate() {
             if leaf_hash(&delivered.entry) != *kept {
                 let seq = first.saturating_add(at as u64);
@@ -452,14 +454,6 @@ fn refused(error: rc_ledger::Error) -> StartError {
         error.code()
     );
     StartError::new(error.code(), format!("the ledger does not open its log: {error}")).hint(hint)
-}
-
-/// Runs `work`, which touches the disk, on a blocking thread.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rc_model::project::Traces;
 use rc_model::{Clock as _, SystemClock};
 use rc_observe::{Found, IdPrefix, Reader};
+use rc_serve::off_thread;
 
 use crate::commands::Outcome;
 use crate::cx::Cx;
@@ -142,14 +143,6 @@ async fn find(cx: &Cx, reader: &Reader, prefix: IdPrefix) -> Result<Found, Fault
     off_thread(move || reader.find(prefix))
         .await
         .map_err(|error| unreadable(cx, error))
-}
-
-/// Runs `work`, which touches the disk, on a blocking thread.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
 }
 
 fn unreadable(cx: &Cx, error: std::io::Error) -> Fault {
