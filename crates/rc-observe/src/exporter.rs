@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rc_model::clock::monotonic_ns;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::complaint::Complaint;
 use crate::endpoint::{Endpoint, Headers};
 use crate::otlp;
 use crate::recorder::Counters;
@@ -35,8 +35,6 @@ const ATTEMPTS_MAX: u32 = 5;
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// Longest pause that a receiver can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
-/// At most one line in the log in this time about a receiver that does not take spans.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// A receiver of spans.
 #[derive(Debug, Clone)]
@@ -143,7 +141,7 @@ pub(crate) struct Exporter {
     resource: Vec<u8>,
     scope: Vec<u8>,
     counters: Counters,
-    complained_ns: Option<u64>,
+    complaint: Complaint,
 }
 
 impl Exporter {
@@ -164,7 +162,7 @@ impl Exporter {
             resource: resource.encode(),
             scope: otlp::encode_scope("royalcrown", &resource.version),
             counters,
-            complained_ns: None,
+            complaint: Complaint::default(),
         })
     }
 
@@ -236,10 +234,7 @@ impl Exporter {
     }
 
     fn complain(&mut self, why: String) {
-        let now = monotonic_ns();
-        let due = |last: u64| u128::from(now.saturating_sub(last)) >= COMPLAIN_EVERY.as_nanos();
-        if self.complained_ns.is_none_or(due) {
-            self.complained_ns = Some(now);
+        if self.complaint.due() {
             let endpoint = self.channel.endpoint();
             tracing::warn!(code = "RC-TEL-002", %endpoint, why, "spans are not taken and are dropped");
         }

@@ -6,6 +6,7 @@
 //! Read first: [`Telemetry`] (what a process starts and finishes), [`Recorder`] (where spans go),
 //! [`Reader`] (how they are found again).
 
+mod complaint;
 mod endpoint;
 mod exporter;
 mod otlp;

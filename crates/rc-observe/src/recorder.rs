@@ -11,12 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use rc_model::clock::monotonic_ns;
 use rc_model::telemetry::{Span, TelemetrySink};
 use rc_serve::Metrics;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::complaint::Complaint;
 use crate::exporter::Queue;
 use crate::otlp;
 use crate::ring::{BLOCK_HEAD_BYTES, Ring};
@@ -31,8 +31,6 @@ const SHARD_BYTES_PRESSING: usize = SHARD_BYTES_MAX / 2;
 const SHARD_BYTES_KEPT: usize = 64 << 10;
 /// Longest time from the first span in a buffer to its flush: what `kill -9` can take.
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
-/// At most one line in the log in this time about a disk that takes nothing.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// Labels of the counter of dropped spans.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, prometheus_client::encoding::EncodeLabelSet)]
@@ -223,7 +221,7 @@ impl Flush {
         let mut writer = Some(Writer {
             ring,
             counters: counters.clone(),
-            complained_ns: None,
+            complaint: Complaint::default(),
         });
         loop {
             let wait = async {
@@ -276,7 +274,7 @@ impl Flush {
 struct Writer {
     ring: Ring,
     counters: Counters,
-    complained_ns: Option<u64>,
+    complaint: Complaint,
 }
 
 impl Writer {
@@ -295,10 +293,7 @@ impl Writer {
     }
 
     fn complain(&mut self, error: &std::io::Error) {
-        let now = monotonic_ns();
-        let due = |last: u64| u128::from(now.saturating_sub(last)) >= COMPLAIN_EVERY.as_nanos();
-        if self.complained_ns.is_none_or(due) {
-            self.complained_ns = Some(now);
+        if self.complaint.due() {
             tracing::warn!(code = "RC-TEL-001", %error, "spans cannot be written and are dropped");
         }
     }

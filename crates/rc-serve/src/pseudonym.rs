@@ -7,18 +7,15 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use aws_lc_rs::hmac;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rc_model::KeyId;
-use sha2::{Digest as _, Sha256};
 
 /// Length of the installation's key.
 pub const INSTALLATION_KEY_BYTES: usize = 32;
 
 /// Bytes of the HMAC that a name keeps: 64 bits, so that one in 2^32 users share one by accident.
 const NAME_BYTES: usize = 8;
-
-/// SHA-256's block (FIPS 180-4), which HMAC pads the key to.
-const BLOCK_BYTES: usize = 64;
 
 /// A user as logs name it: 16 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,27 +43,13 @@ impl fmt::Debug for Pseudonym {
 
 /// Gives users their names. Cheap to clone.
 #[derive(Clone)]
-pub struct Pseudonymizer {
-    /// The hash after the padded key's first block, so that a name costs two blocks.
-    inner: Sha256,
-    outer: Sha256,
-}
+pub struct Pseudonymizer(hmac::Key);
 
 impl Pseudonymizer {
     /// Under this key.
     #[must_use]
     pub fn new(key: &[u8; INSTALLATION_KEY_BYTES]) -> Self {
-        let keyed = |pad: u8| {
-            let mut block = [pad; BLOCK_BYTES];
-            for (slot, byte) in block.iter_mut().zip(key) {
-                *slot ^= byte;
-            }
-            Sha256::new_with_prefix(block)
-        };
-        Self {
-            inner: keyed(0x36),
-            outer: keyed(0x5c),
-        }
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
     /// Under the key in the file at `path`, which is made when it is not there: once, whole, and for its
@@ -88,10 +71,9 @@ impl Pseudonymizer {
     /// The name of the user who shows the key `id`.
     #[must_use]
     pub fn user(&self, id: &KeyId) -> Pseudonym {
-        let inner = self.inner.clone().chain_update(id.as_str()).finalize();
-        let code = self.outer.clone().chain_update(inner).finalize();
+        let code = hmac::sign(&self.0, id.as_str().as_bytes());
         let mut name = [0_u8; NAME_BYTES * 2];
-        for (pair, byte) in name.as_chunks_mut::<2>().0.iter_mut().zip(code) {
+        for (pair, byte) in name.as_chunks_mut::<2>().0.iter_mut().zip(code.as_ref()) {
             *pair = [hex_digit(byte >> 4), hex_digit(byte & 15)];
         }
         Pseudonym(name)

@@ -2,6 +2,7 @@ use super::*;
 use crate::otlp::tests::span;
 use crate::reader::{Found, IdPrefix, Reader};
 use crate::ring::RingConfig;
+use rc_model::clock::monotonic_ns;
 use rc_serve::Tree;
 
 struct World {
