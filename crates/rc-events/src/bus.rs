@@ -34,6 +34,31 @@ pub const CONSUMER_LAG_MAX: u64 = 1_000_000;
 /// Rows that one step of retention deletes: a few milliseconds of the writer's time.
 pub const RETAIN_ROWS_MAX: usize = 1_000;
 
+/// Which bus it is: made once with the bus, never again. Positions of one bus say nothing about another,
+/// also when it has the same name: a deleted and recreated stream, a file restored from a backup of last week.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BusId(String);
+
+impl BusId {
+    /// An id with this text.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BusId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A place in a source, in the source's own words; the bus only compares it. Empty: before the first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cursor(String);
@@ -149,10 +174,14 @@ pub struct BusConsumer {
 
 /// A durable log with a gapless sequence.
 pub trait Bus: Send + Sync {
+    /// Which bus it is.
+    fn id(&self) -> BoxFuture<'_, Result<BusId, Error>>;
+
     /// Appends a batch and moves the origin's cursor, in one durable transaction. Returns the new tail.
     ///
     /// # Errors
-    /// [`Error::Fenced`] when the origin's cursor is not `expected`; nothing was written then.
+    /// [`Error::Fenced`] when the origin's cursor is not `expected`, [`Error::Refused`] when the bus will
+    /// never take one of the events; nothing was written then.
     fn publish(&self, publish: Publish) -> BoxFuture<'_, Result<Seq, Error>>;
 
     /// Where the bus is for an origin.

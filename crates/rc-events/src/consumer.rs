@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, ReadLimit};
 use crate::error::Gap;
-use crate::event::{Event, Seq};
+use crate::event::{Event, Numbering, Seq};
 use crate::relay::retry_pause;
 use crate::spans::Applying;
 use crate::{BoxFuture, Error};
@@ -56,12 +56,12 @@ pub enum Verdict {
     Gap,
 }
 
-/// The rule of consecutive numbers: `last` is 0 for a key that was never seen.
+/// The rule of a key's numbers: `last` is 0 for a key that was never seen.
 #[must_use]
-pub fn judge(last: u64, kseq: u64) -> Verdict {
+pub fn judge(last: u64, kseq: u64, numbering: Numbering) -> Verdict {
     if kseq <= last {
         Verdict::Duplicate
-    } else if kseq == last + 1 {
+    } else if kseq == last + 1 || numbering == Numbering::Increasing {
         Verdict::Apply
     } else {
         Verdict::Gap
@@ -346,8 +346,10 @@ impl Consumer {
             | Error::Pruned { .. }
             | Error::Restored { .. }
             | Error::Invalid(_)
+            | Error::Refused(_)
+            | Error::Poison(_)
             | Error::Damaged(_) => true,
-            Error::Fenced(_) | Error::Moved(_) | Error::Store { .. } => false,
+            Error::Fenced(_) | Error::Moved(_) | Error::Unreachable { .. } | Error::Store { .. } => false,
         };
         let (code, text) = (error.code(), error.to_string());
         tracing::warn!(

@@ -39,6 +39,20 @@ pub enum Error {
     /// The consumer's stored position is not where this process left it.
     #[error("the consumer `{}` is at {}, not at {}", .0.consumer, .0.stored, .0.expected)]
     Moved(Box<Moved>),
+    /// The bus will never take this event: it is too large, or its name is not one there.
+    #[error("the bus refuses {}: {}", .0.place, .0.why)]
+    Refused(Box<Refused>),
+    /// A consumer can never apply this event.
+    #[error("{} cannot be applied: {}", .0.event, .0.why)]
+    Poison(Box<Poison>),
+    /// A bus that is not a store of ours cannot be reached, or did not answer in time.
+    #[error("{tried}: {why}")]
+    Unreachable {
+        /// What was tried.
+        tried: &'static str,
+        /// What the client said.
+        why: Box<str>,
+    },
     /// Stored data contradicts itself.
     #[error("{0}")]
     Damaged(Box<str>),
@@ -66,6 +80,30 @@ pub struct Gap {
     pub last: u64,
     /// The number that came.
     pub found: u64,
+}
+
+/// One event of a publish that the bus will never take. The others could go without it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its place in the publish: 0 for the first.
+    pub index: usize,
+    /// `tenant/topic/key number`
+    pub place: String,
+    /// Why.
+    pub why: String,
+}
+
+/// One event of a batch that a consumer can never apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Poison {
+    /// Its place on the bus.
+    pub pos: Seq,
+    /// Its id and type.
+    pub event: String,
+    /// A word for the kind of fault, for counting and choosing: `decode`, `schema`.
+    pub class: &'static str,
+    /// What is wrong with it.
+    pub why: String,
 }
 
 /// Where the bus is and where the relay thought it was.
@@ -104,6 +142,9 @@ impl Error {
             Self::Moved(_) => "RC-EVT-007",
             Self::Damaged(_) => "RC-EVT-008",
             Self::Store { .. } => "RC-EVT-009",
+            Self::Refused(_) => "RC-EVT-010",
+            Self::Poison(_) => "RC-EVT-011",
+            Self::Unreachable { .. } => "RC-EVT-012",
         }
     }
 
@@ -113,11 +154,14 @@ impl Error {
         match self {
             Self::Store { source, .. } => source.retry_after(),
             Self::Fenced(_) | Self::Moved(_) => Some(Duration::ZERO),
+            Self::Unreachable { .. } => Some(rc_store::error::UNAVAILABLE_RETRY),
             Self::Gap(_)
             | Self::Mismatch(_)
             | Self::Invalid(_)
             | Self::Pruned { .. }
             | Self::Restored { .. }
+            | Self::Refused(_)
+            | Self::Poison(_)
             | Self::Damaged(_) => None,
         }
     }

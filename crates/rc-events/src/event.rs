@@ -1,6 +1,7 @@
 //! One event: who, what, in which order, and its CloudEvents 1.0 rendering.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Deref;
 
 use bytes::Bytes;
@@ -27,6 +28,53 @@ pub const KEY_BYTES_MAX: usize = 512;
 /// limits.
 pub(crate) const OVERHEAD_BYTES: usize = 160;
 
+/// What the numbers of a key promise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Numbering {
+    /// 1, 2, 3, ...: a missing number is a missing event, and anybody can tell.
+    #[default]
+    Consecutive,
+    /// Each is higher than the one before: order and repetition show, a missing event does not. Changes
+    /// captured from a table have the places of the database's own log as numbers.
+    Increasing,
+}
+
+impl Numbering {
+    /// For a column: 0 or 1.
+    pub(crate) fn code(self) -> i16 {
+        match self {
+            Self::Consecutive => 0,
+            Self::Increasing => 1,
+        }
+    }
+
+    pub(crate) fn of_code(code: i16) -> Option<Self> {
+        match code {
+            0 => Some(Self::Consecutive),
+            1 => Some(Self::Increasing),
+            _ => None,
+        }
+    }
+}
+
+/// Whose order an event is part of: all events of one place follow each other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Whose.
+    pub tenant: TenantId,
+    /// What about.
+    pub topic: Cow<'static, str>,
+    /// Which one.
+    pub key: String,
+}
+
+impl fmt::Display for Place {
+    /// `tenant/topic/key`: the CloudEvents `partitionkey`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.tenant, self.topic, self.key)
+    }
+}
+
 /// An event as a service writes it into its outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
@@ -40,6 +88,8 @@ pub struct NewEvent {
     pub key: String,
     /// 1, 2, 3, ... within (tenant, topic, key), taken under the key's lock in the same transaction.
     pub kseq: u64,
+    /// What `kseq` promises. An outbox takes consecutive numbers only.
+    pub numbering: Numbering,
     /// `doc.put.v1`
     pub event_type: Cow<'static, str>,
     /// Major version of the payload's schema.
@@ -55,7 +105,7 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
-    /// Checks the limits that hold for every store.
+    /// Checks what every outbox demands: the limits, and numbers that are consecutive.
     ///
     /// # Errors
     /// [`Error::Invalid`] with the limit that is broken.
@@ -86,7 +136,20 @@ impl NewEvent {
         if self.kseq == 0 || i64::try_from(self.kseq).is_err() {
             return refuse(format!("the number in the key is {}; it starts at 1", self.kseq));
         }
+        if self.numbering != Numbering::Consecutive {
+            return refuse("an outbox takes consecutive numbers only".to_owned());
+        }
         Ok(())
+    }
+
+    /// Whose order it is part of.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place {
+            tenant: self.tenant.clone(),
+            topic: self.topic.clone(),
+            key: self.key.clone(),
+        }
     }
 
     /// About how many bytes it takes on disk and in memory.
@@ -134,10 +197,7 @@ impl Event {
         put("subject", self.key.clone());
         put("time", self.time.to_string());
         put("tenantid", self.tenant.to_string());
-        put(
-            "partitionkey",
-            format!("{}/{}/{}", self.tenant, self.topic, self.key),
-        );
+        put("partitionkey", self.place().to_string());
         put("sequence", format!("{:020}", self.kseq));
         if let Some(trace) = self.trace {
             put("traceparent", trace.to_string());

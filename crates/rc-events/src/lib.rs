@@ -11,6 +11,8 @@ pub mod bus;
 pub mod consumer;
 pub mod error;
 pub mod event;
+pub mod faults;
+pub mod log;
 pub mod outbox;
 pub mod relay;
 
@@ -19,10 +21,11 @@ mod spans;
 use std::future::Future;
 use std::pin::Pin;
 
-pub use bus::{Bus, Cursor, PostgresBus, Publish, ReadLimit, Record, Retention, SqliteBus};
+pub use bus::{Bus, BusId, Cursor, PostgresBus, Publish, ReadLimit, Record, Retention, SqliteBus};
 pub use consumer::{Applied, Consumer, ConsumerState, ConsumerStatus, Projection, Wake};
 pub use error::Error;
-pub use event::{Event, NewEvent, Seq};
+pub use event::{Event, NewEvent, Numbering, Place, Seq};
+pub use log::Log;
 pub use relay::{Relay, RelayOptions, RelayStatus, Source};
 pub use spans::{LINKS_MAX, TRACES_MAX};
 

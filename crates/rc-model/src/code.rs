@@ -85,6 +85,9 @@ pub const EVT: &[Code] = &[
     code("RC-EVT-007", "another process moved the consumer"),
     code("RC-EVT-008", "the bus is damaged"),
     code("RC-EVT-009", "the store under the events failed"),
+    code("RC-EVT-010", "the bus refuses an event"),
+    code("RC-EVT-011", "a consumer can never apply an event"),
+    code("RC-EVT-012", "the bus cannot be reached"),
 ];
 
 /// The gateway.

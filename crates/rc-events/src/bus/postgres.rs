@@ -12,10 +12,10 @@ use tokio::sync::watch;
 use tokio_postgres::Row;
 
 use super::{
-    Bus, BusConsumer, Cursor, Publish, RETAIN_ROWS_MAX, ReadLimit, Retained, Retention, check_batch,
+    Bus, BusConsumer, BusId, Cursor, Publish, RETAIN_ROWS_MAX, ReadLimit, Retained, Retention, check_batch,
 };
 use crate::error::Fenced;
-use crate::event::{Event, NewEvent, Seq};
+use crate::event::{Event, NewEvent, Numbering, Seq};
 use crate::{BoxFuture, Error};
 
 /// The schema that the pool of a [`PostgresBus`] must have.
@@ -24,11 +24,12 @@ pub const SCHEMA: &str = "bus";
 /// The bus's tables.
 pub const MIGRATIONS: Migrations = Migrations::new(
     "bus",
-    &[Migration {
-        number: 1,
-        name: "create_bus",
-        up: concat!(
-            "CREATE TABLE records (
+    &[
+        Migration {
+            number: 1,
+            name: "create_bus",
+            up: concat!(
+                "CREATE TABLE records (
     seq bigint PRIMARY KEY,
     origin text NOT NULL,
     origin_pos bigint NOT NULL,
@@ -60,10 +61,19 @@ CREATE TABLE consumers (
     seen_ms bigint NOT NULL
 ) WITH (fillfactor = 10);
 ",
-            rc_store::row_security!("records")
-        ),
-        down: "DROP TABLE records; DROP TABLE state; DROP TABLE origins; DROP TABLE consumers",
-    }],
+                rc_store::row_security!("records")
+            ),
+            down: "DROP TABLE records; DROP TABLE state; DROP TABLE origins; DROP TABLE consumers",
+        },
+        Migration {
+            number: 2,
+            name: "add_bus_id_and_numbering",
+            up: "ALTER TABLE records ADD COLUMN numbering smallint NOT NULL DEFAULT 0;
+ALTER TABLE state ADD COLUMN id text NOT NULL DEFAULT '';
+UPDATE state SET id = gen_random_uuid()::text",
+            down: "ALTER TABLE records DROP COLUMN numbering; ALTER TABLE state DROP COLUMN id",
+        },
+    ],
 );
 
 /// Shortest and longest pause between two looks at the tail.
@@ -71,6 +81,7 @@ const POLL_MIN: Duration = Duration::from_millis(5);
 const POLL_MAX: Duration = Duration::from_millis(100);
 
 const STATE: &str = "SELECT tail, first, bytes FROM state WHERE one = 1";
+const ID: &str = "SELECT id FROM state WHERE one = 1";
 const LOCK_STATE: &str = "SELECT tail, first, bytes FROM state WHERE one = 1 FOR UPDATE";
 const SET_STATE: &str = "UPDATE state SET tail = $1, first = $2, bytes = $3 WHERE one = 1";
 const CURSOR: &str = "SELECT cursor FROM origins WHERE origin = $1";
@@ -78,10 +89,10 @@ const SET_CURSOR: &str = "INSERT INTO origins (origin, cursor) VALUES ($1, $2)
      ON CONFLICT (origin) DO UPDATE SET cursor = excluded.cursor";
 const INSERT: &str = "INSERT INTO records
         (origin, at_ms, seq, origin_pos,
-         tenant, topic, key, kseq, id, fingerprint, type, schema, time_ms, traceparent, payload)
+         tenant, topic, key, kseq, id, fingerprint, type, schema, time_ms, traceparent, payload, numbering)
      SELECT $1, $2, * FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[],
         $8::bigint[], $9::uuid[], $10::bytea[], $11::text[], $12::int[], $13::bigint[], $14::text[],
-        $15::bytea[])";
+        $15::bytea[], $16::smallint[])";
 /// Keys and sizes first: the payloads of rows beyond the byte limit are never fetched.
 const READ: &str = "WITH next AS (
         SELECT seq, length(payload) AS bytes FROM records WHERE seq > $1 ORDER BY seq LIMIT $2
@@ -89,7 +100,7 @@ const READ: &str = "WITH next AS (
         SELECT seq, sum(bytes) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) AS bytes FROM next
      )
      SELECT r.seq, r.tenant, r.topic, r.key, r.kseq, r.id, r.fingerprint, r.type, r.schema, r.time_ms,
-            r.traceparent, r.payload
+            r.traceparent, r.payload, r.numbering
        FROM sized JOIN records r USING (seq)
       WHERE sized.bytes <= $3 OR r.seq = $1 + 1 ORDER BY r.seq";
 const PROGRESS: &str = "INSERT INTO consumers (name, seq, seen_ms) VALUES ($1, $2, $3)
@@ -162,6 +173,7 @@ impl PostgresBus {
             .map(|event| event.trace.map(|trace| trace.to_string()))
             .collect();
         let payloads: Vec<&[u8]> = events.iter().map(|event| &event.payload[..]).collect();
+        let numberings: Vec<i16> = events.iter().map(|event| event.numbering.code()).collect();
         tx.execute(
             INSERT,
             &[
@@ -180,6 +192,7 @@ impl PostgresBus {
                 &times,
                 &traces,
                 &payloads,
+                &numberings,
             ],
         )
         .await?;
@@ -202,9 +215,13 @@ impl PostgresBus {
         let rows = tx.query(READ, &[&after, &limit.rows_i64(), &bytes]).await?;
         let mut events = Vec::with_capacity(rows.len());
         for row in &rows {
+            let mut event = event_of(row, 1)?;
+            let numbering: i16 = row.try_get(12).map_err(rc_store::Error::from)?;
+            event.numbering = Numbering::of_code(numbering)
+                .ok_or_else(|| Error::damaged(format!("the bus has an event of numbering {numbering}")))?;
             events.push(Event {
                 pos: row.try_get(0).map_err(rc_store::Error::from)?,
-                event: event_of(row, 1)?,
+                event,
             });
         }
         // After the read: rows that retention deleted meanwhile show as a higher `first`.
@@ -287,6 +304,18 @@ async fn cursor(tx: &SystemTx<'_>, origin: &str) -> Result<Cursor, rc_store::Err
 }
 
 impl Bus for PostgresBus {
+    fn id(&self) -> BoxFuture<'_, Result<BusId, Error>> {
+        Box::pin(async move {
+            let read = async {
+                let mut client = self.db.client().await?;
+                let tx = client.system().await?;
+                let id: String = tx.query_one(ID, &[]).await?.try_get(0)?;
+                Ok(BusId::new(id))
+            };
+            read.await.map_err(Error::from_store("failed to read the bus"))
+        })
+    }
+
     fn publish(&self, publish: Publish) -> BoxFuture<'_, Result<Seq, Error>> {
         Box::pin(async move {
             check_batch(&publish)?;
@@ -387,7 +416,8 @@ impl Bus for PostgresBus {
     }
 }
 
-/// Reads an event's columns, `tenant` to `payload`, from column `at` on.
+/// Reads an event's columns, `tenant` to `payload`, from column `at` on, as an outbox has them: with
+/// consecutive numbers.
 pub(crate) fn event_of(row: &Row, at: usize) -> Result<NewEvent, rc_store::Error> {
     let tenant: &str = row.try_get(at)?;
     let tenant =
@@ -400,6 +430,7 @@ pub(crate) fn event_of(row: &Row, at: usize) -> Result<NewEvent, rc_store::Error
         topic: Cow::Owned(row.try_get(at + 1)?),
         key: row.try_get(at + 2)?,
         kseq: row.try_get::<_, i64>(at + 3)?.cast_unsigned(),
+        numbering: Numbering::Consecutive,
         id: row.try_get(at + 4)?,
         fingerprint: fingerprint
             .try_into()

@@ -14,19 +14,20 @@ use rusqlite::{OptionalExtension as _, Row};
 use uuid::Uuid;
 
 use super::{
-    Bus, BusConsumer, Cursor, Publish, RETAIN_ROWS_MAX, ReadLimit, Retained, Retention, check_batch,
+    Bus, BusConsumer, BusId, Cursor, Publish, RETAIN_ROWS_MAX, ReadLimit, Retained, Retention, check_batch,
 };
 use crate::error::Fenced;
-use crate::event::{Event, NewEvent, Seq};
+use crate::event::{Event, NewEvent, Numbering, Seq};
 use crate::{BoxFuture, Error};
 
 /// The bus's tables.
 pub const MIGRATIONS: Migrations = Migrations::new(
     "bus",
-    &[Migration {
-        number: 1,
-        name: "create_bus",
-        up: "CREATE TABLE bus (
+    &[
+        Migration {
+            number: 1,
+            name: "create_bus",
+            up: "CREATE TABLE bus (
     seq INTEGER PRIMARY KEY,
     origin TEXT NOT NULL,
     origin_pos INTEGER NOT NULL,
@@ -58,8 +59,17 @@ CREATE TABLE bus_consumers (
     lost INTEGER NOT NULL DEFAULT 0,
     seen_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID",
-        down: "DROP TABLE bus; DROP TABLE bus_state; DROP TABLE bus_origins; DROP TABLE bus_consumers",
-    }],
+            down: "DROP TABLE bus; DROP TABLE bus_state; DROP TABLE bus_origins; DROP TABLE bus_consumers",
+        },
+        Migration {
+            number: 2,
+            name: "add_bus_id_and_numbering",
+            up: "ALTER TABLE bus ADD COLUMN numbering INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE bus_state ADD COLUMN id TEXT NOT NULL DEFAULT '';
+UPDATE bus_state SET id = lower(hex(randomblob(16)))",
+            down: "ALTER TABLE bus DROP COLUMN numbering; ALTER TABLE bus_state DROP COLUMN id",
+        },
+    ],
 );
 
 /// Shortest and longest pause between two looks at a file that another process writes.
@@ -67,16 +77,17 @@ const POLL_MIN: Duration = Duration::from_millis(5);
 const POLL_MAX: Duration = Duration::from_millis(100);
 
 const STATE: &str = "SELECT tail, first, bytes FROM bus_state WHERE one = 1";
+const ID: &str = "SELECT id FROM bus_state WHERE one = 1";
 const SET_STATE: &str = "UPDATE bus_state SET tail = ?1, first = ?2, bytes = ?3 WHERE one = 1";
 const CURSOR: &str = "SELECT cursor FROM bus_origins WHERE origin = ?1";
 const SET_CURSOR: &str = "INSERT INTO bus_origins (origin, cursor) VALUES (?1, ?2)
      ON CONFLICT (origin) DO UPDATE SET cursor = excluded.cursor";
 const INSERT: &str = "INSERT INTO bus
         (seq, origin, origin_pos, at_ms,
-         tenant, topic, key, kseq, id, fingerprint, type, schema, time_ms, traceparent, payload)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+         tenant, topic, key, kseq, id, fingerprint, type, schema, time_ms, traceparent, payload, numbering)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
 const READ: &str =
-    "SELECT seq, tenant, topic, key, kseq, id, fingerprint, type, schema, time_ms, traceparent, payload
+    "SELECT seq, tenant, topic, key, kseq, id, fingerprint, type, schema, time_ms, traceparent, payload, numbering
      FROM bus WHERE seq > ?1 ORDER BY seq LIMIT ?2";
 const PROGRESS: &str = "INSERT INTO bus_consumers (name, seq, seen_ms) VALUES (?1, ?2, ?3)
      ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, seen_ms = excluded.seen_ms, lost = 0
@@ -196,6 +207,18 @@ fn cursor(conn: &Conn, origin: &str) -> Result<Cursor, rc_store::Error> {
 }
 
 impl Bus for SqliteBus {
+    fn id(&self) -> BoxFuture<'_, Result<BusId, Error>> {
+        Box::pin(async move {
+            self.db
+                .read("bus.id", |conn| {
+                    let id: String = conn.prepare_cached(ID)?.query_row([], |row| row.get(0))?;
+                    Ok(BusId::new(id))
+                })
+                .await
+                .map_err(|error| self.read_failed(error))
+        })
+    }
+
     fn publish(&self, publish: Publish) -> BoxFuture<'_, Result<Seq, Error>> {
         let at_ms = self.clock.now().unix_ms();
         Box::pin(async move {
@@ -349,6 +372,7 @@ fn append(conn: &Conn, publish: &Publish, at_ms: i64) -> Result<Seq, rc_store::E
             event.time.unix_ms(),
             trace,
             &event.payload[..],
+            event.numbering.code(),
         ])?;
     }
     set_state(conn, &state)?;
@@ -365,7 +389,10 @@ fn read(conn: &Conn, after: Seq, limit: ReadLimit) -> Result<Vec<Event>, rc_stor
     let mut events: Vec<Event> = Vec::new();
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
-        let event = event_of(row, 1)?;
+        let mut event = event_of(row, 1)?;
+        let numbering: i16 = row.get(12)?;
+        event.numbering = Numbering::of_code(numbering)
+            .ok_or_else(|| Error::damaged(format!("the bus has an event of numbering {numbering}")))?;
         bytes += event.bytes();
         if bytes > limit.bytes && !events.is_empty() {
             break;
@@ -423,7 +450,8 @@ fn retain(conn: &Conn, retention: &Retention, now: Timestamp) -> Result<Retained
     })
 }
 
-/// Reads an event's columns, `tenant` to `payload`, from column `at` on.
+/// Reads an event's columns, `tenant` to `payload`, from column `at` on, as an outbox has them: with
+/// consecutive numbers.
 pub(crate) fn event_of(row: &Row<'_>, at: usize) -> rusqlite::Result<NewEvent> {
     let text = |column: usize| -> rusqlite::Result<&str> { Ok(row.get_ref(column)?.as_str()?) };
     let tenant = TenantId::new(text(at)?)
@@ -439,6 +467,7 @@ pub(crate) fn event_of(row: &Row<'_>, at: usize) -> rusqlite::Result<NewEvent> {
         topic: Cow::Owned(text(at + 1)?.to_owned()),
         key: text(at + 2)?.to_owned(),
         kseq: row.get::<_, i64>(at + 3)?.cast_unsigned(),
+        numbering: Numbering::Consecutive,
         id: Uuid::from_bytes(bytes16(at + 4)?),
         fingerprint: bytes16(at + 5)?,
         event_type: Cow::Owned(text(at + 6)?.to_owned()),

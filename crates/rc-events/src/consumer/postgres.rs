@@ -87,7 +87,7 @@ pub async fn admit<'e>(
     let mut fresh = Vec::with_capacity(events.len());
     for event in events {
         let (seen, id) = last.get(&place(event)).copied().unwrap_or_default();
-        match judge(seen, event.kseq) {
+        match judge(seen, event.kseq, event.numbering) {
             Verdict::Apply => {
                 last.insert(place(event), (event.kseq, event.id));
                 fresh.push(event);

@@ -85,7 +85,7 @@ pub fn admit<'e>(
             .optional()?;
         let (seen, id) = known.unwrap_or_default();
         let seen = seen.cast_unsigned();
-        match judge(seen, event.kseq) {
+        match judge(seen, event.kseq, event.numbering) {
             Verdict::Apply => {
                 set_last.execute((
                     place.0,

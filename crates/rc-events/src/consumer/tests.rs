@@ -22,7 +22,7 @@ const EFFECTS: Migrations = Migrations::new(
 );
 
 #[test]
-fn numbers_must_be_consecutive() {
+fn numbers_follow_their_promise() {
     for (last, kseq, expect) in [
         (0, 1, Verdict::Apply),
         (0, 2, Verdict::Gap),
@@ -32,7 +32,15 @@ fn numbers_must_be_consecutive() {
         (4, 6, Verdict::Gap),
         (u64::MAX - 1, u64::MAX, Verdict::Apply),
     ] {
-        assert_eq!(judge(last, kseq), expect, "{last} {kseq}");
+        let strict = judge(last, kseq, Numbering::Consecutive);
+        assert_eq!(strict, expect, "{last} {kseq}");
+        let loose = judge(last, kseq, Numbering::Increasing);
+        let expect = if expect == Verdict::Gap {
+            Verdict::Apply
+        } else {
+            expect
+        };
+        assert_eq!(loose, expect, "{last} {kseq}");
     }
 }
 

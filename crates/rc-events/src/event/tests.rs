@@ -12,6 +12,7 @@ pub(crate) fn event(tenant: &str, key: &str, kseq: u64) -> NewEvent {
         topic: "docs".into(),
         key: key.to_owned(),
         kseq,
+        numbering: Numbering::Consecutive,
         event_type: "doc.put.v1".into(),
         schema: 1,
         time: Timestamp::from_unix_ms(1_795_255_200_000),

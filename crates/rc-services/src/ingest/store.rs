@@ -11,7 +11,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use rc_events::NewEvent;
+use rc_events::{NewEvent, Numbering};
 use rc_model::{TenantId, Timestamp};
 use rc_store::{Error, Migrations};
 use uuid::Uuid;
@@ -137,6 +137,7 @@ fn event(write: &Write, effect: Effect) -> NewEvent {
         topic: document::TOPIC.into(),
         key: effect.id,
         kseq: effect.version,
+        numbering: Numbering::Consecutive,
         event_type: effect.event_type.into(),
         schema: document::SCHEMA,
         time: write.at,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::bus::{BusConsumer, Retained};
+use crate::bus::{BusConsumer, BusId, Retained};
 use crate::event::Event;
 
 use super::*;
@@ -14,6 +14,10 @@ struct Flaky {
 }
 
 impl Bus for Flaky {
+    fn id(&self) -> BoxFuture<'_, Result<BusId, Error>> {
+        self.bus.id()
+    }
+
     fn publish(&self, publish: Publish) -> BoxFuture<'_, Result<Seq, Error>> {
         Box::pin(async move {
             let call = self.calls.fetch_add(1, Ordering::Relaxed);

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use rc_events::bus::Publish;
 use rc_events::consumer::BusWake;
-use rc_events::{Bus as _, Consumer, Cursor, NewEvent, SqliteBus};
+use rc_events::{Bus as _, Consumer, Cursor, NewEvent, Numbering, SqliteBus};
 use rc_model::clock::monotonic_ns;
 use rc_model::{SystemClock, TenantId, Timestamp};
 use rc_serve::{Metrics, Tree};
@@ -108,6 +108,7 @@ fn put(id: &str, version: u64, text: &str) -> NewEvent {
         topic: TOPIC.into(),
         key: id.to_owned(),
         kseq: version,
+        numbering: Numbering::Consecutive,
         event_type: PUT.into(),
         schema: SCHEMA,
         time: Timestamp::from_unix_ms(0),

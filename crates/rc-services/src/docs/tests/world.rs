@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use rc_events::{Applied, Event, NewEvent};
+use rc_events::{Applied, Event, NewEvent, Numbering};
 use rc_model::{TenantId, Timestamp};
 use rc_store::{Error, Postgres, PostgresOptions, SqliteOptions};
 use uuid::Uuid;
@@ -154,6 +154,7 @@ fn event(owner: &str, version: u64, id: &str, event_type: &'static str) -> NewEv
         topic: TOPIC.into(),
         key: id.to_owned(),
         kseq: version,
+        numbering: Numbering::Consecutive,
         event_type: event_type.into(),
         schema: SCHEMA,
         time: Timestamp::from_unix_ms(1_795_255_200_000 + i64::try_from(version).unwrap()),

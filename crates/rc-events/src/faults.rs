@@ -1,0 +1,62 @@
+//! Places where a test ends the process, and mistakes that a test switches on to see whether it would
+//! notice them. Without the feature `testing` all of this compiles to nothing.
+
+/// Ends the process without unwinding, flushing or destructors, when a test has armed this point.
+#[cfg(not(feature = "testing"))]
+#[inline(always)]
+pub fn point(_name: &'static str) {}
+
+/// Whether a test wants this mistake made.
+#[cfg(not(feature = "testing"))]
+#[inline(always)]
+#[must_use]
+pub const fn mutated(_name: &'static str) -> bool {
+    false
+}
+
+#[cfg(feature = "testing")]
+pub use armed::{Armed, arm, mutated, point};
+
+#[cfg(feature = "testing")]
+mod armed {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    /// What a test wants of this process.
+    #[derive(Debug, Default)]
+    pub struct Armed {
+        /// The point that ends the process, and at which of its visits: 1 is the first.
+        pub point: Option<(String, AtomicI64)>,
+        /// Mistakes to make.
+        pub mutations: Vec<String>,
+    }
+
+    static ARMED: OnceLock<Armed> = OnceLock::new();
+
+    /// Arms the process, once and before it does anything.
+    ///
+    /// # Errors
+    /// Gives `armed` back when the process is armed already.
+    pub fn arm(armed: Armed) -> Result<(), Armed> {
+        ARMED.set(armed)
+    }
+
+    /// Ends the process here, if this visit of this point is the armed one.
+    pub fn point(name: &'static str) {
+        if let Some((armed, left)) = ARMED.get().and_then(|armed| armed.point.as_ref())
+            && armed == name
+            && left.fetch_sub(1, Ordering::SeqCst) == 1
+        {
+            // As `kill -9` would: nothing is flushed, nothing unwinds.
+            std::process::abort();
+        }
+    }
+
+    /// Whether a test wants this mistake made.
+    #[must_use]
+    pub fn mutated(name: &'static str) -> bool {
+        ARMED
+            .get()
+            .is_some_and(|armed| armed.mutations.iter().any(|mutation| mutation == name))
+    }
+}
