@@ -45,6 +45,9 @@ pub(super) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Fault> {
     faults
 }
 
+/// The crate that breaks the platform on purpose; never part of the product.
+const CHAOS: &str = "crates/rc-chaos/Cargo.toml";
+
 /// The faults of one member's manifest.
 fn member(path: &str, manifest: &Table) -> Vec<String> {
     let mut messages = Vec::new();
@@ -79,8 +82,12 @@ fn member(path: &str, manifest: &Table) -> Vec<String> {
     if !any {
         messages.push("write `[lib] doctest = false`".to_owned());
     }
-    if path != "crates/rc/Cargo.toml" && manifest.contains_key("features") {
-        messages.push("features exist only on `rc`".to_owned());
+    if path != "crates/rc/Cargo.toml"
+        && manifest
+            .get("features")
+            .is_some_and(|features| !only_testing(features))
+    {
+        messages.push("features exist only on `rc`, but for an empty `testing`".to_owned());
     }
     if manifest.contains_key("profile") || manifest.contains_key("patch") {
         messages.push("profiles and patches belong to the root".to_owned());
@@ -100,7 +107,12 @@ fn member(path: &str, manifest: &Table) -> Vec<String> {
             // The product must not carry a clock that tests can stop, so only tests ask for it.
             let paused_time =
                 *section == "dev-dependencies" && name == "tokio" && adds_only(value, "test-util");
-            if (value.get("features").is_some() && !paused_time) || value.get("default-features").is_some() {
+            // Crash points and contract suites of ours are for tests, and for crates that only test.
+            let testing = (*section == "dev-dependencies" || path == CHAOS)
+                && name.starts_with("rc-")
+                && adds_only(value, "testing");
+            let known = paused_time || testing;
+            if (value.get("features").is_some() && !known) || value.get("default-features").is_some() {
                 messages.push(format!(
                     "`{name}`: its whole feature list stands in the root's table"
                 ));
@@ -181,6 +193,17 @@ fn names(text: &str, name: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(name).any(|(start, _)| {
         !text[..start].ends_with(is_word) && !text[start + name.len()..].starts_with(is_word)
+    })
+}
+
+/// Whether a crate's only feature is `testing`, which turns nothing else on.
+fn only_testing(features: &Value) -> bool {
+    features.as_table().is_some_and(|table| {
+        table.len() == 1
+            && table
+                .get("testing")
+                .and_then(Value::as_array)
+                .is_some_and(Vec::is_empty)
     })
 }
 
