@@ -441,13 +441,26 @@ fn kernel_series(release: &str) -> String {
         .join(".")
 }
 
-/// The commit that was measured, marked when the work tree differs from it.
+/// The commit that was measured, marked when the work tree differs from it. What the subjects before
+/// have just written does not count: it is not measured.
 fn commit(cx: &Cx) -> Result<String, Stop> {
-    let mut command = std::process::Command::new("git");
-    command
-        .current_dir(&cx.root)
-        .args(["describe", "--always", "--dirty", "--abbrev=10"]);
-    Ok(process::output(&mut command)?.trim().to_owned())
+    let git = |args: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.current_dir(&cx.root).args(args);
+        process::output(&mut command)
+    };
+    let head = git(&["rev-parse", "--short=10", "HEAD"])?;
+    let changed = git(&[
+        "diff",
+        "--name-only",
+        "HEAD",
+        "--",
+        ".",
+        ":(exclude)bench/results",
+        ":(exclude)docs/benchmarks.md",
+    ])?;
+    let dirty = if changed.trim().is_empty() { "" } else { "-dirty" };
+    Ok(format!("{}{dirty}", head.trim()))
 }
 
 #[cfg(test)]
