@@ -348,6 +348,11 @@ impl Consumer {
             | Error::Invalid(_)
             | Error::Refused(_)
             | Error::Poison(_)
+            | Error::Full(_)
+            | Error::Breaker(_)
+            | Error::Letter(_)
+            | Error::Job(_)
+            | Error::Halted(_)
             | Error::Damaged(_) => true,
             Error::Fenced(_) | Error::Moved(_) | Error::Unreachable { .. } | Error::Store { .. } => false,
         };
@@ -383,24 +388,21 @@ impl Consumer {
 
 /// The error of an event that does not fit behind `last`.
 fn gap(event: &Event, last: u64) -> Error {
-    Error::Gap(Box::new(Gap {
-        tenant: event.tenant.to_string(),
-        topic: event.topic.to_string(),
-        key: event.key.clone(),
-        last,
-        found: event.kseq,
-    }))
+    Error::Gap(Box::new([between(event, last)]))
 }
 
 /// The error of an event with the last one's number and another id.
 fn mismatch(event: &Event) -> Error {
-    Error::Mismatch(Box::new(Gap {
-        tenant: event.tenant.to_string(),
-        topic: event.topic.to_string(),
-        key: event.key.clone(),
-        last: event.kseq,
+    Error::Mismatch(Box::new(between(event, event.kseq)))
+}
+
+fn between(event: &Event, last: u64) -> Gap {
+    Gap {
+        place: event.place(),
+        id: event.id,
+        last,
         found: event.kseq,
-    }))
+    }
 }
 
 #[cfg(test)]

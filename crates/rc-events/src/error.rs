@@ -1,18 +1,21 @@
 //! What can go wrong with events; each kind is something a caller handles in its own way.
 
+use std::fmt;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::bus::Cursor;
-use crate::event::Seq;
+use crate::event::{NewEvent, Place, Seq};
 
 /// An events error. Cheap to clone.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// A number is missing before this event; see [`Gap`].
-    #[error("{0}")]
-    Gap(Box<Gap>),
+    /// Numbers are missing before these events, one a key; see [`Gap`].
+    #[error("{}", first_of(.0))]
+    Gap(Box<[Gap]>),
     /// Two different events have the same place in a key.
-    #[error("event {} of key `{}` has another id than the one that was applied", .0.found, .0.key)]
+    #[error("event {} of {} has another id than the one that was applied", .0.found, .0.place)]
     Mismatch(Box<Gap>),
     /// The event cannot be written.
     #[error("{0}")]
@@ -42,9 +45,9 @@ pub enum Error {
     /// The bus will never take this event: it is too large, or its name is not one there.
     #[error("the bus refuses {}: {}", .0.place, .0.why)]
     Refused(Box<Refused>),
-    /// A consumer can never apply this event.
-    #[error("{} cannot be applied: {}", .0.event, .0.why)]
-    Poison(Box<Poison>),
+    /// A consumer can never apply these events; it may have stopped looking at the first.
+    #[error("{}", first_of(.0))]
+    Poison(Box<[Poison]>),
     /// A bus that is not a store of ours cannot be reached, or did not answer in time.
     #[error("{tried}: {why}")]
     Unreachable {
@@ -53,6 +56,21 @@ pub enum Error {
         /// What the client said.
         why: Box<str>,
     },
+    /// There is no room for another dead letter.
+    #[error("{0}")]
+    Full(Box<str>),
+    /// Too many events fail for it to be their fault: the consumer halts instead of setting more aside.
+    #[error("{0}")]
+    Breaker(Box<str>),
+    /// A dead letter is not there, or cannot be treated like this.
+    #[error("{0}")]
+    Letter(Box<str>),
+    /// A replay of history is not there, or cannot start or go on.
+    #[error("{0}")]
+    Job(Box<str>),
+    /// Who has to do this does not run in this process, or did not answer.
+    #[error("{0}")]
+    Halted(Box<str>),
     /// Stored data contradicts itself.
     #[error("{0}")]
     Damaged(Box<str>),
@@ -68,14 +86,12 @@ pub enum Error {
 
 /// A consumer expected one number of a key and met another.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("event {found} of key `{key}` (tenant `{tenant}`, topic `{topic}`) came after {last}")]
+#[error("event {found} of {place} came after {last}")]
 pub struct Gap {
-    /// Whose event.
-    pub tenant: String,
-    /// Its topic.
-    pub topic: String,
-    /// Its key.
-    pub key: String,
+    /// Whose order is broken.
+    pub place: Place,
+    /// The event that came.
+    pub id: Uuid,
     /// The last number that was applied; 0 for none.
     pub last: u64,
     /// The number that came.
@@ -94,16 +110,45 @@ pub struct Refused {
 }
 
 /// One event of a batch that a consumer can never apply.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event {id} (`{event_type}`) of {place} cannot be applied: {why}")]
 pub struct Poison {
-    /// Its place on the bus.
-    pub pos: Seq,
-    /// Its id and type.
-    pub event: String,
+    /// Which event.
+    pub id: Uuid,
+    /// Its type.
+    pub event_type: String,
+    /// Whose order it is part of.
+    pub place: Place,
     /// A word for the kind of fault, for counting and choosing: `decode`, `schema`.
     pub class: &'static str,
+    /// The stable code of a finer error, where there is one; else [`Error::code`].
+    pub code: &'static str,
     /// What is wrong with it.
     pub why: String,
+}
+
+impl Poison {
+    /// The fault `why` of class `class` in `event`.
+    #[must_use]
+    pub fn of(event: &NewEvent, class: &'static str, why: impl Into<String>) -> Self {
+        Self {
+            id: event.id,
+            event_type: event.event_type.clone().into_owned(),
+            place: event.place(),
+            class,
+            code: "RC-EVT-011",
+            why: why.into(),
+        }
+    }
+}
+
+/// The first of several, and how many more there are.
+fn first_of<T: fmt::Display>(all: &[T]) -> String {
+    match all {
+        [] => "no event".to_owned(),
+        [one] => one.to_string(),
+        [first, rest @ ..] => format!("{first}; and {} more", rest.len()),
+    }
 }
 
 /// Where the bus is and where the relay thought it was.
@@ -145,6 +190,11 @@ impl Error {
             Self::Refused(_) => "RC-EVT-010",
             Self::Poison(_) => "RC-EVT-011",
             Self::Unreachable { .. } => "RC-EVT-012",
+            Self::Full(_) => "RC-EVT-013",
+            Self::Breaker(_) => "RC-EVT-014",
+            Self::Letter(_) => "RC-EVT-015",
+            Self::Job(_) => "RC-EVT-016",
+            Self::Halted(_) => "RC-EVT-017",
         }
     }
 
@@ -162,6 +212,11 @@ impl Error {
             | Self::Restored { .. }
             | Self::Refused(_)
             | Self::Poison(_)
+            | Self::Full(_)
+            | Self::Breaker(_)
+            | Self::Letter(_)
+            | Self::Job(_)
+            | Self::Halted(_)
             | Self::Damaged(_) => None,
         }
     }
@@ -172,6 +227,14 @@ impl Error {
 
     pub(crate) fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged(what.into().into())
+    }
+
+    pub(crate) fn letter(what: impl Into<String>) -> Self {
+        Self::Letter(what.into().into())
+    }
+
+    pub(crate) fn job(what: impl Into<String>) -> Self {
+        Self::Job(what.into().into())
     }
 
     /// Wraps a store's error; gives an events error back that travelled through a job.

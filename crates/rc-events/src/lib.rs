@@ -12,6 +12,7 @@ pub mod consumer;
 pub mod error;
 pub mod event;
 pub mod faults;
+pub mod letters;
 pub mod log;
 pub mod outbox;
 pub mod relay;
@@ -25,6 +26,9 @@ pub use bus::{Bus, BusId, Cursor, PostgresBus, Publish, ReadLimit, Record, Reten
 pub use consumer::{Applied, Consumer, ConsumerState, ConsumerStatus, Projection, Wake};
 pub use error::Error;
 pub use event::{Event, NewEvent, Numbering, Place, Seq};
+pub use letters::{
+    Edit, Letter, LetterCounts, LetterFilter, LetterState, Letters, ReplayLetters, ReplayedLetters,
+};
 pub use log::Log;
 pub use relay::{Relay, RelayOptions, RelayStatus, Source};
 pub use spans::{LINKS_MAX, TRACES_MAX};

@@ -88,6 +88,11 @@ pub const EVT: &[Code] = &[
     code("RC-EVT-010", "the bus refuses an event"),
     code("RC-EVT-011", "a consumer can never apply an event"),
     code("RC-EVT-012", "the bus cannot be reached"),
+    code("RC-EVT-013", "there is no room for another dead letter"),
+    code("RC-EVT-014", "a consumer halted because too much fails"),
+    code("RC-EVT-015", "a dead letter cannot be treated like this"),
+    code("RC-EVT-016", "a replay of history cannot start or go on"),
+    code("RC-EVT-017", "the consumer does not run here"),
 ];
 
 /// The gateway.

@@ -220,7 +220,10 @@ async fn live_duplicates_are_skipped_and_gaps_refused() {
         let Err(Error::Gap(found)) = effects.apply(7, gap, 9).await else {
             panic!("a gap was applied");
         };
-        assert_eq!((found.last, found.found, found.key.as_str()), (3, 5, "a"));
+        let [found] = &*found else {
+            panic!("one key has a gap")
+        };
+        assert_eq!((found.last, found.found, found.place.key.as_str()), (3, 5, "a"));
         assert_eq!(effects.count().await, 5);
         assert_eq!(effects.position().await.unwrap(), 7);
 
