@@ -49,6 +49,8 @@ struct Current {
     refused: Option<Refused>,
     /// The texts whose refusal the audit log has.
     recorded: Option<Digest>,
+    /// The texts about which a person was told that the audit log does not take their refusal.
+    complained: Option<Digest>,
 }
 
 /// Whether the files need another look although they have not changed.
@@ -105,6 +107,7 @@ impl Shared {
             since,
             refused: None,
             recorded: None,
+            complained: None,
         };
         let shared = Self {
             deps,
@@ -292,6 +295,7 @@ impl Shared {
             since: now,
             refused: None,
             recorded: None,
+            complained: None,
         };
         Ok(())
     }
@@ -316,7 +320,17 @@ impl Shared {
                 self.lock().recorded = Some(digest);
                 Settled::Yes
             }
-            Err(_later) => Settled::Later,
+            Err(error) => {
+                // It is tried again four times a second; once is enough to say so.
+                if self.lock().complained.replace(digest) != Some(digest) {
+                    tracing::warn!(
+                        code = error.code(),
+                        %error,
+                        "the refusal of the changed configuration is not in the audit log yet"
+                    );
+                }
+                Settled::Later
+            }
         }
     }
 
