@@ -12,6 +12,7 @@ pub mod consumer;
 pub mod error;
 pub mod event;
 pub mod faults;
+pub mod lease;
 pub mod letters;
 pub mod log;
 pub mod outbox;
@@ -26,11 +27,12 @@ pub use bus::{Bus, BusId, Cursor, PostgresBus, Publish, ReadLimit, Record, Reten
 pub use consumer::{Applied, Consumer, ConsumerState, ConsumerStatus, Projection, Wake};
 pub use error::Error;
 pub use event::{Event, NewEvent, Numbering, Place, Seq};
+pub use lease::{Epoch, Lease};
 pub use letters::{
     Edit, Letter, LetterCounts, LetterFilter, LetterState, Letters, ReplayLetters, ReplayedLetters,
 };
 pub use log::Log;
-pub use relay::{Relay, RelayOptions, RelayStatus, Source};
+pub use relay::{Pruned, Relay, RelayOptions, RelayStatus, Source};
 pub use spans::{LINKS_MAX, TRACES_MAX};
 
 /// A boxed future, for traits that cross crates.

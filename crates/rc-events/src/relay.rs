@@ -9,13 +9,15 @@ use std::time::Duration;
 use rc_model::telemetry::TelemetrySink;
 use rc_model::{Clock, Timestamp};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, Cursor, Publish, ReadLimit, Record, Retention};
 use crate::event::Seq;
-use crate::outbox::{OUTBOX_KEEP, PRUNE_ROWS_MAX};
+use crate::lease::Epoch;
+use crate::outbox::OUTBOX_KEEP;
 use crate::spans::Publishing;
-use crate::{BoxFuture, Error};
+use crate::{BoxFuture, Error, faults};
 
 /// Shortest pause between two looks at an outbox that announces nothing.
 pub const IDLE_MIN: Duration = Duration::from_millis(5);
@@ -35,8 +37,8 @@ pub const FOLLOWER_PAUSE: Duration = Duration::from_secs(2);
 /// How often outbox and bus are cleaned.
 pub const HOUSEKEEPING_PAUSE: Duration = Duration::from_secs(30);
 
-/// Steps of cleaning in a row before events have their turn again.
-const HOUSEKEEPING_STEPS_MAX: usize = 10;
+/// How long giving up the leadership may take at the end.
+const STEP_DOWN_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// How often the backlog is measured while there is work.
 const MEASURE_PAUSE: Duration = Duration::from_secs(1);
@@ -64,10 +66,16 @@ pub trait Source: Send + Sync {
     /// The name under which the bus keeps this source's cursor: the service.
     fn origin(&self) -> &str;
 
-    /// Whether this process is the one that should relay now. A matter of saving work, not of safety:
-    /// the bus refuses a second relay's batches.
-    fn lead(&self) -> BoxFuture<'_, Result<bool, Error>> {
-        Box::pin(async { Ok(true) })
+    /// The epoch of this process's leadership, `None` while another process relays. A matter of saving
+    /// work, not of safety: the bus refuses a second relay's batches. Asked often; a source that asks its
+    /// store does so once a heartbeat ([`crate::lease`]).
+    fn lead(&self) -> BoxFuture<'_, Result<Option<Epoch>, Error>> {
+        Box::pin(async { Ok(Some(0)) })
+    }
+
+    /// Gives the leadership up, so that another process need not wait until it runs out.
+    fn step_down(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
     }
 
     /// The events after `cursor`, whole commits in commit order per key.
@@ -79,13 +87,28 @@ pub trait Source: Send + Sync {
     /// How much waits after `cursor`.
     fn backlog<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<Backlog, Error>>;
 
-    /// Deletes at most `rows_max` rows up to `cursor` that happened before `before`; returns how many.
+    /// Makes room for what services append next. Called by the process that leads, every
+    /// [`HOUSEKEEPING_PAUSE`], also while the bus cannot be reached.
+    fn upkeep(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// One bounded step of retention: rows up to `cursor` go when they were kept for `keep`.
     fn prune<'a>(
         &'a self,
         cursor: &'a Cursor,
-        before: Timestamp,
-        rows_max: usize,
-    ) -> BoxFuture<'a, Result<usize, Error>>;
+        now: Timestamp,
+        keep: Duration,
+    ) -> BoxFuture<'a, Result<Pruned, Error>>;
+}
+
+/// What one step of an outbox's retention did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Rows that are gone; for a partition that was dropped, about.
+    pub rows: u64,
+    /// Whether there is more to do at once.
+    pub more: bool,
 }
 
 /// How a relay behaves.
@@ -120,8 +143,12 @@ impl Default for RelayOptions {
 pub struct RelayStatus {
     /// Whether this process relays (another one may).
     pub leading: bool,
+    /// Which leadership it is, one higher with every change of hands; 0 where only one process can relay.
+    pub epoch: Epoch,
     /// Events that this process published.
     pub published: u64,
+    /// When it last did.
+    pub published_at: Option<Timestamp>,
     /// The bus's tail after the last publish.
     pub tail: Seq,
     /// Where the bus is in the outbox: a position (SQLite) or a snapshot (PostgreSQL).
@@ -170,6 +197,20 @@ struct Place {
     scanned: Cursor,
 }
 
+/// When the relay last did what it does from time to time. Owned by the task that runs it.
+#[derive(Default)]
+struct Chores {
+    upkeep: Option<Instant>,
+    measured: Option<Instant>,
+    cleaned: Option<Instant>,
+    /// Retention has more to do than one step takes; events and it take turns then.
+    cleaning: bool,
+}
+
+fn due(last: Option<Instant>, pause: Duration) -> bool {
+    last.is_none_or(|at| at.elapsed() >= pause)
+}
+
 impl Relay {
     /// A relay from `source` to `bus`. Run it on the task tree.
     #[must_use]
@@ -197,13 +238,17 @@ impl Relay {
     /// Runs until `stop`. Failures are retried for ever, with growing pauses, and stand in the status.
     pub async fn run(self, stop: CancellationToken) {
         stop.run_until_cancelled(self.forever()).await;
+        if let Ok(Err(error)) = tokio::time::timeout(STEP_DOWN_TIME_MAX, self.source.step_down()).await {
+            tracing::debug!(origin = self.source.origin(), %error, "the next relay waits for the lease to run out");
+        }
     }
 
     async fn forever(&self) {
         let mut failures = 0_u32;
+        let mut chores = Chores::default();
         loop {
             // Leadership was lost: try again from the start.
-            let Err(error) = self.lead(&mut failures).await else {
+            let Err(error) = self.lead(&mut failures, &mut chores).await else {
                 continue;
             };
             failures = failures.saturating_add(1);
@@ -225,19 +270,21 @@ impl Relay {
     }
 
     /// Relays until something fails or somebody else leads.
-    async fn lead(&self, failures: &mut u32) -> Result<(), Error> {
-        while !self.source.lead().await? {
+    async fn lead(&self, failures: &mut u32, chores: &mut Chores) -> Result<(), Error> {
+        let epoch = loop {
+            if let Some(epoch) = self.source.lead().await? {
+                break epoch;
+            }
             self.status.send_modify(|status| {
                 status.leading = false;
                 status.error = None;
             });
             tokio::time::sleep(FOLLOWER_PAUSE).await;
-        }
-        let mut place = self.resume().await?;
+        };
+        // Before the bus is asked: services append while it is away.
+        self.make_room(chores).await?;
+        let mut place = self.resume(epoch).await?;
         let mut idle = IDLE_MIN;
-        let mut lead_checked = tokio::time::Instant::now();
-        let mut cleaned = tokio::time::Instant::now();
-        let mut measured: Option<tokio::time::Instant> = None;
         loop {
             let step = self.step(&mut place).await?;
             if *failures > 0 {
@@ -248,24 +295,23 @@ impl Relay {
                 });
             }
             let settled = step == Step::Idle && idle == IDLE_MIN;
-            if settled || measured.is_none_or(|at| at.elapsed() >= MEASURE_PAUSE) {
+            if settled || due(chores.measured, MEASURE_PAUSE) {
                 let backlog = self.source.backlog(&place.scanned).await?;
                 self.status
                     .send_if_modified(|status| std::mem::replace(&mut status.backlog, backlog) != backlog);
-                measured = Some(tokio::time::Instant::now());
+                chores.measured = Some(Instant::now());
             }
-            if cleaned.elapsed() >= self.options.housekeeping_pause {
-                self.clean(&place).await?;
-                cleaned = tokio::time::Instant::now();
+            self.make_room(chores).await?;
+            if chores.cleaning || due(chores.cleaned, self.options.housekeeping_pause) {
+                chores.cleaning = self.clean(&place).await?;
+                chores.cleaned = Some(Instant::now());
             }
-            if lead_checked.elapsed() >= FOLLOWER_PAUSE {
-                if !self.source.lead().await? {
-                    return Ok(());
-                }
-                lead_checked = tokio::time::Instant::now();
+            if self.source.lead().await? != Some(epoch) {
+                return Ok(());
             }
             match step {
                 Step::Moved(_) => idle = IDLE_MIN,
+                Step::Idle if chores.cleaning => idle = IDLE_MIN,
                 Step::Idle => {
                     self.source.wait(idle).await;
                     idle = (idle * 2).min(IDLE_MAX);
@@ -276,12 +322,21 @@ impl Relay {
         }
     }
 
+    async fn make_room(&self, chores: &mut Chores) -> Result<(), Error> {
+        if due(chores.upkeep, self.options.housekeeping_pause) {
+            self.source.upkeep().await?;
+            chores.upkeep = Some(Instant::now());
+        }
+        Ok(())
+    }
+
     /// Asks the bus where it is: the only place where that is written.
-    async fn resume(&self) -> Result<Place, Error> {
+    async fn resume(&self, epoch: Epoch) -> Result<Place, Error> {
         let cursor = self.bus.cursor(self.source.origin()).await?;
         let tail = self.bus.tail().await?;
         self.status.send_modify(|status| {
             status.leading = true;
+            status.epoch = epoch;
             status.tail = tail;
             status.cursor = cursor.clone();
         });
@@ -294,6 +349,7 @@ impl Relay {
     /// Moves one batch.
     async fn step(&self, place: &mut Place) -> Result<Step, Error> {
         let fetched = self.source.fetch(&place.scanned, self.options.batch).await?;
+        faults::point("relay.after_fetch");
         if fetched.records.is_empty() {
             place.scanned = fetched.cursor;
             return Ok(Step::Idle);
@@ -303,14 +359,21 @@ impl Relay {
             let events = fetched.records.iter().map(|record| &record.event);
             Publishing::begin(sink, events)
         });
+        let expected = if faults::mutated("relay.skip_expected") {
+            self.bus.cursor(self.source.origin()).await?
+        } else {
+            place.published.clone()
+        };
         let publish = Publish {
             origin: self.source.origin().to_owned(),
-            expected: place.published.clone(),
+            expected,
             cursor: fetched.cursor.clone(),
             records: fetched.records,
         };
+        faults::point("relay.before_publish");
         match self.bus.publish(publish).await {
             Ok(tail) => {
+                faults::point("relay.after_publish");
                 if let Some(publishing) = publishing {
                     publishing.published();
                 }
@@ -318,6 +381,7 @@ impl Relay {
                 place.scanned = fetched.cursor;
                 self.status.send_modify(|status| {
                     status.published += u64::try_from(count).unwrap_or(u64::MAX);
+                    status.published_at = Some(self.clock.now());
                     status.tail = tail;
                     status.cursor = place.published.clone();
                 });
@@ -338,33 +402,22 @@ impl Relay {
         }
     }
 
-    /// Deletes what was relayed and has aged, a bounded number of rows at a time.
-    async fn clean(&self, place: &Place) -> Result<(), Error> {
-        let keep_ms = i64::try_from(self.options.outbox_keep.as_millis()).unwrap_or(i64::MAX);
-        let before = Timestamp::from_unix_ms(self.clock.now().unix_ms().saturating_sub(keep_ms));
-        for _ in 0..HOUSEKEEPING_STEPS_MAX {
-            let pruned = self
-                .source
-                .prune(&place.published, before, PRUNE_ROWS_MAX)
-                .await?;
-            if pruned < PRUNE_ROWS_MAX {
-                break;
-            }
+    /// One bounded step of retention, of the outbox and of the bus; whether there is more to do.
+    async fn clean(&self, place: &Place) -> Result<bool, Error> {
+        faults::point("retain.before_drop");
+        let pruned = self
+            .source
+            .prune(&place.published, self.clock.now(), self.options.outbox_keep)
+            .await?;
+        let retained = self.bus.retain(&self.options.retention).await?;
+        for consumer in &retained.lost {
+            tracing::error!(
+                consumer,
+                code = "RC-EVT-004",
+                "the consumer lags too far and no longer holds events back"
+            );
         }
-        for _ in 0..HOUSEKEEPING_STEPS_MAX {
-            let retained = self.bus.retain(&self.options.retention).await?;
-            for consumer in &retained.lost {
-                tracing::error!(
-                    consumer,
-                    code = "RC-EVT-004",
-                    "the consumer lags too far and no longer holds events back"
-                );
-            }
-            if !retained.more {
-                break;
-            }
-        }
-        Ok(())
+        Ok(pruned.more || retained.more)
     }
 }
 

@@ -15,10 +15,7 @@ fn an_events_error_travels_through_a_store_job_whole() {
         matches!(&outside, Error::Gap(found) if **found == [gap]),
         "{outside:?}"
     );
-    assert_eq!(
-        outside.to_string(),
-        "event 5 of acme/docs/a came after 3"
-    );
+    assert_eq!(outside.to_string(), "event 5 of acme/docs/a came after 3");
 }
 
 #[test]

@@ -7,23 +7,26 @@
 //! under its key's lock.
 
 mod pair;
+pub(crate) mod parts;
 mod snapshot;
 
 use rc_store::{Migration, Migrations, TenantSql, TenantTx};
 
-use crate::Error;
 use crate::event::NewEvent;
+use crate::lease::LEASES;
+use crate::{Error, faults};
 
-pub use pair::PostgresSource;
+pub use pair::{PART_ROWS, PostgresSource};
 
 /// The outbox's tables.
 pub const MIGRATIONS: Migrations = Migrations::new(
     "outbox",
-    &[Migration {
-        number: 1,
-        name: "create_outbox",
-        up: concat!(
-            "CREATE TABLE outbox (
+    &[
+        Migration {
+            number: 1,
+            name: "create_outbox",
+            up: concat!(
+                "CREATE TABLE outbox (
     pos bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     tenant text COLLATE \"C\" NOT NULL,
@@ -40,10 +43,29 @@ pub const MIGRATIONS: Migrations = Migrations::new(
 );
 CREATE INDEX outbox_by_xid ON outbox (xid);
 ",
-            rc_store::row_security!("outbox")
-        ),
-        down: "DROP TABLE outbox",
-    }],
+                rc_store::row_security!("outbox")
+            ),
+            down: "DROP TABLE outbox",
+        },
+        Migration {
+            number: 2,
+            name: "create_leases",
+            up: LEASES,
+            down: "DROP TABLE leases",
+        },
+        Migration {
+            number: 3,
+            name: "create_log_functions",
+            up: parts::FUNCTIONS,
+            down: parts::FUNCTIONS_DOWN,
+        },
+        Migration {
+            number: 4,
+            name: "partition_outbox",
+            up: parts::OUTBOX_UP,
+            down: parts::OUTBOX_DOWN,
+        },
+    ],
 );
 
 const INSERT: TenantSql = TenantSql::new(
@@ -97,5 +119,6 @@ pub async fn append(tx: &TenantTx<'_>, events: &[NewEvent]) -> Result<(), rc_sto
         ],
     )
     .await?;
+    faults::point("outbox.after_append");
     Ok(())
 }

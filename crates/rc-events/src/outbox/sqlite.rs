@@ -1,6 +1,7 @@
 //! The outbox in SQLite. The file has one writer, so the order of `pos` is the order of commits, and
 //! `pos > cursor` misses nothing.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use rc_model::Timestamp;
@@ -8,9 +9,11 @@ use rc_store::{Migration, Migrations, Sqlite, TenantConn, TenantSql};
 use tokio::sync::{Mutex, watch};
 
 use crate::bus::{Cursor, ReadLimit, Record};
-use crate::event::NewEvent;
-use crate::relay::{Backlog, Fetched, Source};
-use crate::{BoxFuture, Error};
+use crate::event::{NewEvent, Place};
+use crate::log::Log;
+use crate::outbox::PRUNE_ROWS_MAX;
+use crate::relay::{Backlog, Fetched, Pruned, Source};
+use crate::{BoxFuture, Error, faults};
 
 /// The outbox's tables.
 pub const MIGRATIONS: Migrations = Migrations::new(
@@ -78,6 +81,7 @@ pub fn append(conn: &TenantConn<'_>, events: &[NewEvent]) -> Result<(), rc_store
             &&event.payload[..],
         ])?;
     }
+    faults::point("outbox.after_append");
     Ok(())
 }
 
@@ -94,6 +98,13 @@ const PRUNE: &str = "DELETE FROM outbox WHERE pos IN (
         SELECT pos FROM (SELECT pos, time_ms FROM outbox ORDER BY pos LIMIT ?3)
          WHERE pos <= ?1 AND time_ms < ?2
      )";
+
+/// No index serves this: a gap is rare, an index costs every append, and what is kept is bounded by retention.
+/// The scan ends with the last row that is asked for.
+const RANGE: &str =
+    "SELECT pos, tenant, topic, key, kseq, id, fingerprint, type, schema, time_ms, traceparent, payload
+     FROM outbox WHERE key = ?3 AND topic = ?2 AND tenant = ?1 AND kseq BETWEEN ?4 AND ?5
+     ORDER BY pos LIMIT ?6";
 
 /// Reads the outbox for a relay. A cursor is a `pos`.
 #[derive(Debug)]
@@ -200,25 +211,73 @@ impl Source for SqliteSource {
     fn prune<'a>(
         &'a self,
         cursor: &'a Cursor,
-        before: Timestamp,
-        rows_max: usize,
-    ) -> BoxFuture<'a, Result<usize, Error>> {
+        now: Timestamp,
+        keep: Duration,
+    ) -> BoxFuture<'a, Result<Pruned, Error>> {
         Box::pin(async move {
             if self.db.is_readonly() {
-                return Ok(0);
+                return Ok(Pruned::default());
             }
             let upto = position(cursor)?;
-            let rows_max = i64::try_from(rows_max).unwrap_or(i64::MAX);
-            self.db
+            let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+            let before_ms = now.unix_ms().saturating_sub(keep_ms);
+            let rows_max = i64::try_from(PRUNE_ROWS_MAX).unwrap_or(i64::MAX);
+            let deleted = self
+                .db
                 .write("outbox.prune", move |conn| {
-                    Ok(conn
-                        .prepare_cached(PRUNE)?
-                        .execute((upto, before.unix_ms(), rows_max))?)
+                    Ok(conn.prepare_cached(PRUNE)?.execute((upto, before_ms, rows_max))?)
                 })
                 .await
-                .map_err(Error::from_store("failed to prune the outbox"))
+                .map_err(Error::from_store("failed to prune the outbox"))?;
+            Ok(Pruned {
+                rows: u64::try_from(deleted).unwrap_or(u64::MAX),
+                more: deleted == PRUNE_ROWS_MAX,
+            })
         })
     }
+}
+
+impl Log for SqliteSource {
+    fn range<'a>(
+        &'a self,
+        place: &'a Place,
+        numbers: RangeInclusive<u64>,
+        limit: ReadLimit,
+    ) -> BoxFuture<'a, Result<Vec<NewEvent>, Error>> {
+        let place = place.clone();
+        Box::pin(async move {
+            let (first, last) = (number(*numbers.start()), number(*numbers.end()));
+            self.db
+                .read("outbox.range", move |conn| {
+                    let mut select = conn.prepare_cached(RANGE)?;
+                    let mut rows = select.query((
+                        place.tenant.as_str(),
+                        &*place.topic,
+                        &place.key,
+                        first,
+                        last,
+                        limit.rows_i64(),
+                    ))?;
+                    let mut events: Vec<NewEvent> = Vec::new();
+                    let mut bytes = 0;
+                    while let Some(row) = rows.next()? {
+                        let event = crate::bus::sqlite::event_of(row, 1)?;
+                        bytes += event.bytes();
+                        if bytes > limit.bytes && !events.is_empty() {
+                            break;
+                        }
+                        events.push(event);
+                    }
+                    Ok(events)
+                })
+                .await
+                .map_err(Error::from_store("failed to look events up in the outbox"))
+        })
+    }
+}
+
+fn number(kseq: u64) -> i64 {
+    i64::try_from(kseq).unwrap_or(i64::MAX)
 }
 
 fn position(cursor: &Cursor) -> Result<i64, Error> {

@@ -176,22 +176,23 @@ async fn relayed_rows_are_pruned_after_their_time_and_others_are_not() {
         housekeeping_pause: Duration::from_millis(10),
         ..RelayOptions::default()
     };
-    let future = Timestamp::from_unix_ms(i64::MAX);
-    assert_eq!(source.prune(&Cursor::default(), future, 1_000).await.unwrap(), 0);
-    assert_eq!(source.prune(&Cursor::new("100"), future, 30).await.unwrap(), 30);
-    assert_eq!(
-        source.prune(&Cursor::new("100"), future, 1_000).await.unwrap(),
-        70
-    );
-    let old = Timestamp::from_unix_ms(0);
-    assert_eq!(source.prune(&Cursor::new("2500"), old, 1_000).await.unwrap(), 0);
-    let mut running = run(source, &world.bus, options);
+    let (future, now) = (Timestamp::from_unix_ms(i64::MAX), Timestamp::from_unix_ms(0));
+    let prune = async |upto: &str, at: Timestamp| {
+        let pruned = source
+            .prune(&Cursor::new(upto), at, Duration::ZERO)
+            .await
+            .unwrap();
+        (pruned.rows, pruned.more)
+    };
+    assert_eq!(prune("", future).await, (0, false));
+    assert_eq!(prune("100", future).await, (100, false));
+    assert_eq!(prune("2500", now).await, (0, false), "they have not aged");
+    let mut running = run(outbox.source(), &world.bus, options);
     let status = running.until(|status| status.published == 2_400).await;
     assert_eq!(status.cursor, Cursor::new("2500"));
     running.end().await;
     // A position is never given again, even after everything was pruned.
-    let source = outbox.source();
-    while source.prune(&Cursor::new("2500"), future, 1_000).await.unwrap() > 0 {}
+    while prune("2500", future).await.1 {}
     outbox.append(vec![event("acme", "a", 2_501)]).await;
     let fetched = source
         .fetch(&Cursor::new("2500"), ReadLimit::default())

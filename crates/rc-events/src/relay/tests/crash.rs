@@ -178,8 +178,8 @@ async fn a_fenced_relay_goes_on_from_where_the_bus_is() {
         )
     };
     let (ours, other) = (relay(), relay());
-    let mut place = ours.resume().await.unwrap();
-    let mut other_place = other.resume().await.unwrap();
+    let mut place = ours.resume(0).await.unwrap();
+    let mut other_place = other.resume(0).await.unwrap();
     assert_eq!(other.step(&mut other_place).await.unwrap(), Step::Moved(7));
     assert_eq!(ours.step(&mut place).await.unwrap(), Step::Fenced);
     assert_eq!(ours.step(&mut place).await.unwrap(), Step::Moved(7));

@@ -181,18 +181,6 @@ async fn live_a_pair_larger_than_a_chunk_is_taken_in_parts_and_resumed_inside() 
     let cursor = world.bus.cursor("ingest").await.unwrap();
     let fetched = source.fetch(&cursor, ReadLimit::default()).await.unwrap();
     assert!(fetched.records.is_empty());
-
-    // Everything is relayed: it can be pruned, in bounded steps.
-    let future = Timestamp::from_unix_ms(i64::MAX);
-    let mut pruned = 0;
-    loop {
-        let step = source.prune(&fetched.cursor, future, 2_500).await.unwrap();
-        pruned += step;
-        if step < 2_500 {
-            break;
-        }
-    }
-    assert_eq!(pruned, 6_000);
 }
 
 #[tokio::test]
