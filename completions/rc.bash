@@ -40,6 +40,9 @@ _rc() {
             rc,down)
                 cmd="rc__subcmd__down"
                 ;;
+            rc,events)
+                cmd="rc__subcmd__events"
+                ;;
             rc,explain)
                 cmd="rc__subcmd__explain"
                 ;;
@@ -85,6 +88,9 @@ _rc() {
             rc__subcmd__docs,get)
                 cmd="rc__subcmd__docs__subcmd__get"
                 ;;
+            rc__subcmd__events,relay)
+                cmd="rc__subcmd__events__subcmd__relay"
+                ;;
             rc__subcmd__tenant,key)
                 cmd="rc__subcmd__tenant__subcmd__key"
                 ;;
@@ -107,7 +113,7 @@ _rc() {
 
     case "${cmd}" in
         rc)
-            opts="-h -V --output --project --help --version up status logs trace down ingest search docs tenant audit catalog schema migrate doctor explain completions serve __guard __gen"
+            opts="-h -V --output --project --help --version up status logs trace down ingest search docs tenant audit events catalog schema migrate doctor explain completions serve __guard __gen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -441,6 +447,82 @@ _rc() {
                 return 0
             fi
             case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__events)
+            opts="-h -V --output --project --help --version relay"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__events__subcmd__relay)
+            opts="-h -V --from --to --origin --schema --outbox-keep --bus-keep --bus-bytes --metrics --output --project --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --to)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --origin)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --schema)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --outbox-keep)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bus-keep)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bus-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --metrics)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0

@@ -39,6 +39,7 @@ complete -c rc -n "__fish_rc_needs_command" -f -a "search" -d 'Find documents, t
 complete -c rc -n "__fish_rc_needs_command" -f -a "docs" -d 'Look at single documents'
 complete -c rc -n "__fish_rc_needs_command" -f -a "tenant" -d 'Tenants and their API keys'
 complete -c rc -n "__fish_rc_needs_command" -f -a "audit" -d 'The audit log: who did what, to what, why and when'
+complete -c rc -n "__fish_rc_needs_command" -f -a "events" -d 'Events: move them, watch them, check them, and decide about those that cannot be applied'
 complete -c rc -n "__fish_rc_needs_command" -f -a "catalog" -d 'Look at the files that describe what runs, and for whom'
 complete -c rc -n "__fish_rc_needs_command" -f -a "schema" -d 'Print the JSON Schema of a file, for editors and other tools'
 complete -c rc -n "__fish_rc_needs_command" -f -a "migrate" -d 'Bring the store\'s schema to what this binary needs'
@@ -173,6 +174,25 @@ json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
 complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from relay" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from relay" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from relay" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from relay" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from relay" -f -a "relay" -d 'Move events from a service\'s outbox to a bus, until SIGTERM or Ctrl-C'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l from -d 'The outbox: `postgres://user@host:port/database` or `sqlite:PATH`' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l to -d 'The bus: `nats://host:port`, `postgres://…` or `sqlite:PATH`' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l origin -d 'The name under which the bus keeps this outbox\'s place; one outbox, one name, for ever' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l schema -d 'The schema of the outbox on PostgreSQL' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l outbox-keep -d 'How long rows stay in the outbox after they were relayed' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l bus-keep -d 'How long events stay on the bus' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l bus-bytes -d 'How many bytes of events stay on the bus at most' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l metrics -d 'Serve `/health`, `/ready` and `/metrics` here' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -s V -l version -d 'Print version'
 complete -c rc -n "__fish_rc_using_subcommand catalog; and not __fish_seen_subcommand_from check" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand catalog; and not __fish_seen_subcommand_from check" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F

@@ -93,6 +93,7 @@ pub const EVT: &[Code] = &[
     code("RC-EVT-015", "a dead letter cannot be treated like this"),
     code("RC-EVT-016", "a replay of history cannot start or go on"),
     code("RC-EVT-017", "the consumer does not run here"),
+    code("RC-EVT-050", "the place of the events is not one"),
 ];
 
 /// The gateway.

@@ -19,6 +19,10 @@ pub struct ProjectFile {
     pub region: Option<RegionId>,
     /// Where documents, events and keys are kept.
     pub store: StoreSection,
+    /// How events travel from the services that write them to those that read them.
+    pub bus: BusSection,
+    /// The readers of events.
+    pub events: EventsSection,
     /// The public door.
     pub gateway: GatewaySection,
     /// Logs of every process.
@@ -43,6 +47,54 @@ impl Default for StoreSection {
             url: "sqlite:".to_owned(),
         }
     }
+}
+
+/// How events travel between services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct BusSection {
+    /// `nats://host:port` for a stream of a NATS JetStream server (2.14 or later). Absent: a log in the store.
+    /// A password is better given in the environment as `RC_BUS_URL`, which wins over this value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^(nats|tls)://"), extend("format" = "bus-url", "writeOnly" = true, "examples" = ["nats://127.0.0.1:4222"]))]
+    pub url: Option<String>,
+}
+
+/// The readers of events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventsSection {
+    /// What each reader does with events.
+    pub consumers: ConsumersSection,
+}
+
+/// The platform's own readers of events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct ConsumersSection {
+    /// The projector, which turns events into documents that can be found.
+    pub docs_api: ConsumerSection,
+}
+
+/// One reader of events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsumerSection {
+    /// What becomes of an event that can never be applied.
+    pub policy: PoisonPolicy,
+}
+
+/// What becomes of an event that can never be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum PoisonPolicy {
+    /// It becomes a dead letter, and later events of its key wait behind it.
+    #[default]
+    Park,
+    /// It becomes a dead letter, and later events of its key are applied without it.
+    Skip,
+    /// The reader stops until a person has decided.
+    Halt,
 }
 
 /// The public door.

@@ -4,6 +4,7 @@
 //! for panics, `/health`, `/ready`, `/metrics`, and a graceful end.
 
 use std::io;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use rc_model::clock::monotonic_ns;
 use rc_model::problem::PROBLEM_JSON;
 use rc_model::project::AccessLog;
 use rc_model::telemetry::{OpenSpan, Scope, SpanKind, TelemetrySink, Value};
+use tokio::net::TcpListener;
 use tracing::Instrument as _;
 
 use crate::context::{REQUEST_ID_HEADER, RequestContext};
@@ -29,7 +31,7 @@ use crate::metrics::{Finished, Metrics, OPENMETRICS, known_method};
 use crate::pseudonym::Pseudonym;
 use crate::readiness::Readiness;
 use crate::tree::Tree;
-use crate::uds;
+use crate::uds::{self, CallerUid};
 
 /// Routes for our own processes only.
 const INTERNAL_ROUTES: &str = "/-/";
@@ -311,15 +313,38 @@ pub fn serve_uds(path: &Path, edge: Edge, tree: &Tree) -> io::Result<()> {
     let listener = uds::bind(path)?;
     let (failing, stopping) = (tree.clone(), tree.stopping());
     let name = format!("edge/{}", edge.service);
-    let router = edge.into_router();
+    let service = edge
+        .into_router()
+        .into_make_service_with_connect_info::<CallerUid>();
     tree.spawn(name, async move {
-        let server = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned());
+        let server = axum::serve(listener, service).with_graceful_shutdown(stopping.cancelled_owned());
         if let Err(error) = server.await {
             tracing::error!(%error, "the service's socket failed");
             failing.fail();
         }
     });
     Ok(())
+}
+
+/// Serves `edge` at a TCP address, for processes that have no project and so no socket of their own. Gives the
+/// address that it became.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn serve_tcp(address: SocketAddr, edge: Edge, tree: &Tree) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    let (failing, stopping) = (tree.clone(), tree.stopping());
+    let name = format!("edge/{}", edge.service);
+    let router = edge.into_router();
+    tree.spawn(name, async move {
+        let server = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned());
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the service's address failed");
+            failing.fail();
+        }
+    });
+    Ok(address)
 }
 
 #[cfg(test)]

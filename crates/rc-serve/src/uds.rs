@@ -9,6 +9,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
@@ -19,6 +21,17 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// Largest answer that [`call`] takes.
 pub const CALL_RESPONSE_BYTES_MAX: usize = 16 << 20;
+
+/// The user at the other end of a connection, by the kernel's word; `None` where it gives none. A handler finds
+/// it in the request's extensions as `ConnectInfo<CallerUid>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallerUid(pub Option<u32>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for CallerUid {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self(stream.io().peer_cred().ok().map(|peer| peer.uid()))
+    }
+}
 
 /// Why a call to one of our own sockets failed.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod docs;
 pub mod document;
+pub mod events;
 pub mod gateway;
 pub mod ingest;
 pub mod ledger;

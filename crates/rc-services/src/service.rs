@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use rc_model::project::AccessLog;
+use rc_events::Bus;
+use rc_model::project::{AccessLog, ConsumersSection};
 use rc_model::telemetry::TelemetrySink;
 use rc_model::{Clock, Layout};
 use rc_serve::{Marks, Metrics, Readiness, Tree};
@@ -14,6 +15,10 @@ pub struct ServiceConfig {
     pub layout: Layout,
     /// `sqlite:` or `postgres://…`; it may hold a password and is never logged.
     pub store_url: String,
+    /// How events travel; `None`: by the log in the store.
+    pub bus: Option<Arc<dyn Bus>>,
+    /// What readers of events do with those that can never be applied.
+    pub consumers: ConsumersSection,
     /// Which requests get a log line.
     pub access: AccessLog,
 }

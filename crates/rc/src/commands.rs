@@ -16,6 +16,7 @@ mod completions;
 mod docs;
 mod doctor;
 mod down;
+mod events;
 mod explain;
 mod generate;
 mod guard;
@@ -71,6 +72,7 @@ pub(crate) enum Command {
     Docs(docs::Args),
     Tenant(tenant::Args),
     Audit(audit::Args),
+    Events(events::Args),
     Catalog(catalog::Args),
     Schema(schema::Args),
     Migrate(migrate::Args),
@@ -88,10 +90,8 @@ impl Command {
     /// The runtime that the command needs: services get two workers, the rest one thread.
     pub(crate) fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
         match self {
-            Self::Serve(_) => tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build(),
+            Self::Serve(_) => two_workers(),
+            Self::Events(args) if args.keeps_running() => two_workers(),
             Self::Up(_)
             | Self::Status(_)
             | Self::Logs(_)
@@ -102,6 +102,7 @@ impl Command {
             | Self::Docs(_)
             | Self::Tenant(_)
             | Self::Audit(_)
+            | Self::Events(_)
             | Self::Catalog(_)
             | Self::Schema(_)
             | Self::Migrate(_)
@@ -112,6 +113,14 @@ impl Command {
             | Self::Generate(_) => tokio::runtime::Builder::new_current_thread().enable_all().build(),
         }
     }
+}
+
+/// The runtime of a process that serves.
+fn two_workers() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
 }
 
 /// Runs one command to its end.
@@ -127,6 +136,7 @@ pub(crate) async fn run(cx: &Cx, command: Command) -> Result<Outcome, miette::Re
         Command::Docs(args) => docs::run(cx, args).await,
         Command::Tenant(args) => tenant::run(cx, args).await,
         Command::Audit(args) => audit::run(cx, args).await,
+        Command::Events(args) => events::run(cx, args).await,
         Command::Catalog(args) => catalog::run(cx, args).await,
         Command::Schema(args) => schema::run(cx, args).await,
         Command::Migrate(args) => migrate::run(cx, args).await,

@@ -14,6 +14,11 @@ use crate::fault::Fault;
 pub(crate) struct Env {
     /// `RC_STORE_URL`: wins over `store.url` of `royalcrown.yaml`, so that a password needs no file.
     pub(crate) store_url: Option<String>,
+    /// `RC_BUS_URL`: wins over `bus.url` of `royalcrown.yaml`, for the same reason.
+    pub(crate) bus_url: Option<String>,
+    /// `RC_EVENTS_FROM`, `RC_EVENTS_TO`: as `--from` and `--to` of `rc events`, out of the list of processes.
+    pub(crate) events_from: Option<String>,
+    pub(crate) events_to: Option<String>,
     /// `RC_API_KEY`: the key for client commands.
     pub(crate) api_key: Option<String>,
     /// `RC_URL`: the platform's address for client commands.
@@ -121,6 +126,9 @@ impl Cx {
             project: global.project.as_ref().map(|path| cwd.join(path)),
             env: Env {
                 store_url: text("RC_STORE_URL"),
+                bus_url: text("RC_BUS_URL"),
+                events_from: text("RC_EVENTS_FROM"),
+                events_to: text("RC_EVENTS_TO"),
                 api_key: text("RC_API_KEY"),
                 url: text("RC_URL"),
                 xdg_state_home: text("XDG_STATE_HOME").map(PathBuf::from),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+mod bus;
 mod commands;
 mod cx;
 mod fault;

@@ -31,7 +31,8 @@ impl Malformed {
 type Check = fn(&str) -> Result<(), Malformed>;
 
 /// Every format with its check. A test holds that the schemas use no pattern without one.
-const FORMATS: [(&str, Check); 8] = [
+const FORMATS: [(&str, Check); 9] = [
+    ("bus-url", bus_url),
     ("byte-size", byte_size),
     ("http-url", http_url),
     ("name", name),
@@ -208,6 +209,30 @@ fn store_url(text: &str) -> Result<(), Malformed> {
             EXPECTED,
             Some("documents can be kept in SQLite or PostgreSQL".to_owned()),
         )),
+    }
+}
+
+/// The value may hold a password: no message repeats it.
+fn bus_url(text: &str) -> Result<(), Malformed> {
+    const EXPECTED: &str = "expected `nats://host:port`";
+    let refuse = |hint: &str| Err(Malformed::new(EXPECTED, Some(hint.to_owned())));
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return match text {
+            "sqlite:" | "" => refuse("leave `url` out: events then travel by a log in the store"),
+            _ => refuse("begin with `nats://`, or with `tls://` for an encrypted connection"),
+        };
+    };
+    let authority = rest.split(['/', '?']).next().unwrap_or("");
+    let host = authority.rsplit('@').next().unwrap_or("");
+    match scheme {
+        "nats" | "tls" if host.is_empty() || host.starts_with(':') => {
+            refuse("the host is missing: `nats://127.0.0.1:4222`")
+        }
+        "nats" | "tls" => Ok(()),
+        "postgres" | "postgresql" | "sqlite" => {
+            refuse("leave `url` out: events then travel by a log in the store, on PostgreSQL too")
+        }
+        _ => refuse("events can travel by the store's own log or by NATS JetStream"),
     }
 }
 

@@ -258,6 +258,8 @@ fn value() -> impl proptest::strategy::Strategy<Value = String> {
         "[{path: /a, methods: [GET], timeout: 1s, public: true}]",
         "{certificate: a, key: b}",
         "{url: 'sqlite:'}",
+        "{url: 'nats://h:4222'}",
+        "{consumers: {docs-api: {policy: skip}}}",
         "{A: b}",
         "[~]",
         "18446744073709551616",
@@ -276,7 +278,7 @@ proptest::proptest! {
             "demo", "rps", "timeout", "body_max", "residency",
         ]), value()), 0..4),
         project in proptest::collection::vec((proptest::sample::select(vec![
-            "name", "region", "store", "gateway", "logs", "telemetry",
+            "name", "region", "store", "bus", "events", "gateway", "logs", "telemetry",
         ]), value()), 0..3),
     ) {
         let keys = |entries: Vec<(&str, String)>, indent: &str| {

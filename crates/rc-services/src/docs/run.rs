@@ -23,6 +23,7 @@ use super::progress::Progress;
 use super::projector::{DocsProjection, IngestWake};
 use super::sqlite::SqliteDocs;
 use super::store::DocsStore;
+use crate::events;
 use crate::service::{Deps, ServiceConfig, StartError};
 
 /// The service's name in the catalog.
@@ -88,6 +89,10 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
         .marks
         .data_version
         .set_migration(migrations.list().len());
+    if let Some(bus) = &parts.config.bus {
+        let ready = parts.deps.readiness.component("bus");
+        events::watch::bus(SERVICE, Arc::clone(bus), ready, &workers);
+    }
     let socket = parts.config.layout.socket(&service(SERVICE));
     parts.serve(store, workers.clone(), &socket).map_err(|error| {
         workers.stop();
@@ -134,22 +139,26 @@ impl Parts {
         self.store_ready.set_ready();
         let store: Arc<dyn DocsStore> = Arc::new(store);
         let layout = &self.config.layout;
-        let bus = BusFile {
-            path: crate::ingest::bus_file(layout),
-            deps: self.deps.clone(),
-            ready: self.projector_ready.clone(),
-        };
-        bus.report_missing();
-        let wake = Arc::new(IngestWake {
-            socket: layout.socket(&service(INGEST)),
-        });
         let projector = self.projector(&store);
         let stopping = workers.stopping();
-        workers.spawn("docs-api/projector", async move {
-            if let Some(bus) = bus.open(&stopping).await {
-                projector.run(bus, wake, stopping).await;
-            }
-        });
+        if let Some(bus) = &self.config.bus {
+            self.follow(projector, Arc::clone(bus), workers);
+        } else {
+            let bus = BusFile {
+                path: crate::ingest::bus_file(layout),
+                deps: self.deps.clone(),
+                ready: self.projector_ready.clone(),
+            };
+            bus.report_missing();
+            let wake = Arc::new(IngestWake {
+                socket: layout.socket(&service(INGEST)),
+            });
+            workers.spawn("docs-api/projector", async move {
+                if let Some(bus) = bus.open(&stopping).await {
+                    projector.run(bus, wake, stopping).await;
+                }
+            });
+        }
         self.spawn_tidy(&store, workers);
         self.spawn_probe(Arc::clone(&store), None, workers);
         Ok(store)
@@ -180,13 +189,19 @@ impl Parts {
             }
         }
         let store: Arc<dyn DocsStore> = Arc::new(PostgresDocs::new(db));
-        let bus: Arc<dyn Bus> = Arc::new(PostgresBus::new(bus_db, Arc::clone(&self.deps.clock)));
-        let wake = Arc::new(BusWake(Arc::clone(&bus)));
-        let projector = self.projector(&store);
-        let stopping = workers.stopping();
-        workers.spawn("docs-api/projector", projector.run(bus, wake, stopping));
+        let bus = match &self.config.bus {
+            Some(bus) => Arc::clone(bus),
+            None => Arc::new(PostgresBus::new(bus_db, Arc::clone(&self.deps.clock))),
+        };
+        self.follow(self.projector(&store), bus, workers);
         self.spawn_probe(Arc::clone(&store), unchecked, workers);
         Ok(store)
+    }
+
+    /// Runs the projector on a bus that wakes it by itself.
+    fn follow(&self, projector: Projector, bus: Arc<dyn Bus>, workers: &Tree) {
+        let wake = Arc::new(BusWake(Arc::clone(&bus)));
+        workers.spawn("docs-api/projector", projector.run(bus, wake, workers.stopping()));
     }
 
     fn projector(&self, store: &Arc<dyn DocsStore>) -> Projector {

@@ -84,33 +84,38 @@ impl From<rc_events::Error> for Down {
     }
 }
 
+/// What a backend is given, whatever its store.
+#[derive(Clone)]
+pub(crate) struct Given {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) telemetry: Option<Arc<dyn TelemetrySink>>,
+    /// The bus, where it is not the store's own log.
+    pub(crate) bus: Option<Arc<dyn Bus>>,
+    /// Where the relay and the writers run.
+    pub(crate) tree: Tree,
+}
+
 impl Backend {
-    /// Opens the files in `folder`, brings their tables up to date and starts the relay on `tree`.
-    pub(crate) async fn open_sqlite(
-        folder: &Path,
-        clock: &Arc<dyn Clock>,
-        telemetry: Option<&Arc<dyn TelemetrySink>>,
-        tree: &Tree,
-    ) -> Result<Self, Down> {
+    /// Opens the files in `folder`, brings their tables up to date and starts the relay.
+    pub(crate) async fn open_sqlite(folder: &Path, given: &Given) -> Result<Self, Down> {
         let db = Sqlite::open(&folder.join(STORE_FILE), SqliteOptions::default())?;
         db.migrate(&SQLITE_MIGRATIONS).await?;
         db.migrate(&rc_events::outbox::sqlite::MIGRATIONS).await?;
-        let bus = Arc::new(SqliteBus::open(&folder.join(BUS_FILE), Arc::clone(clock)).await?);
+        let (bus, embedded) = match &given.bus {
+            Some(bus) => (Arc::clone(bus), None),
+            None => {
+                let file = folder.join(BUS_FILE);
+                let bus = Arc::new(SqliteBus::open(&file, Arc::clone(&given.clock)).await?);
+                (Arc::clone(&bus) as Arc<dyn Bus>, Some(bus))
+            }
+        };
         let source = Arc::new(SqliteSource::new(db.clone(), ORIGIN));
         let store = Arc::new(SqliteIngestStore::new(db));
-        let embedded = Some(Arc::clone(&bus));
-        Ok(Self::assemble(
-            store, source, bus, embedded, clock, telemetry, tree,
-        ))
+        Ok(Self::assemble(store, source, bus, embedded, given))
     }
 
-    /// Connects to the database at `url` and starts the relay on `tree`. Changes no table.
-    pub(crate) async fn open_postgres(
-        url: &str,
-        clock: &Arc<dyn Clock>,
-        telemetry: Option<&Arc<dyn TelemetrySink>>,
-        tree: &Tree,
-    ) -> Result<Self, Down> {
+    /// Connects to the database at `url` and starts the relay. Changes no table.
+    pub(crate) async fn open_postgres(url: &str, given: &Given) -> Result<Self, Down> {
         let pg = Postgres::connect(url, &PostgresOptions::new("rc-ingest", POSTGRES_SCHEMA))?;
         pg.ping().await?;
         let bus_schema = rc_events::bus::postgres::SCHEMA;
@@ -122,12 +127,16 @@ impl Backend {
         if !pg.row_security_binds().await? {
             tracing::warn!("the database role walks through row-level security: use a role of its own");
         }
-        let bus = Arc::new(PostgresBus::new(bus_pg, Arc::clone(clock)));
+        let clock = Arc::clone(&given.clock);
+        let bus = match &given.bus {
+            Some(bus) => Arc::clone(bus),
+            None => Arc::new(PostgresBus::new(bus_pg, Arc::clone(&clock))),
+        };
         let source = Arc::new(PostgresSource::new(pg.clone(), ORIGIN));
         let hint = Arc::clone(&source);
         let committed = Arc::new(move || hint.committed());
-        let store = Arc::new(PostgresIngestStore::new(pg, Arc::clone(clock), committed, tree));
-        Ok(Self::assemble(store, source, bus, None, clock, telemetry, tree))
+        let store = Arc::new(PostgresIngestStore::new(pg, clock, committed, &given.tree));
+        Ok(Self::assemble(store, source, bus, None, given))
     }
 
     fn assemble(
@@ -135,16 +144,16 @@ impl Backend {
         source: Arc<dyn Source>,
         bus: Arc<dyn Bus>,
         embedded: Option<Arc<SqliteBus>>,
-        clock: &Arc<dyn Clock>,
-        telemetry: Option<&Arc<dyn TelemetrySink>>,
-        tree: &Tree,
+        given: &Given,
     ) -> Self {
         let options = RelayOptions {
-            telemetry: telemetry.cloned(),
+            telemetry: given.telemetry.clone(),
             ..RelayOptions::default()
         };
-        let relay = Relay::new(Arc::clone(&source), Arc::clone(&bus), Arc::clone(clock), options);
+        let clock = Arc::clone(&given.clock);
+        let relay = Relay::new(Arc::clone(&source), Arc::clone(&bus), clock, options);
         let status = relay.status();
+        let tree = &given.tree;
         tree.spawn("ingest/relay", relay.run(tree.stopping()));
         Self {
             store,

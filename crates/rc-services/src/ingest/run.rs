@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use prometheus_client::metrics::gauge::Gauge;
-use rc_model::{Layout, ServiceId, Timestamp};
+use rc_model::{Layout, ServiceId};
 use rc_serve::readiness::Component;
 use rc_serve::{Edge, Tree, edge};
 use rc_store::{Error, StoreUrl};
 use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admission, Bounds};
-use super::backend::{Backend, Down};
+use super::backend::{Backend, Down, Given};
 use super::http::{self, App};
 use super::meters::Meters;
 use super::room::{self, Room};
 use super::{fault, limits};
+use crate::events::watch;
 use crate::service::{Deps, ServiceConfig, StartError};
 
 /// The service's name in the catalog.
@@ -37,9 +37,6 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// How long the relay may go on at the end.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// Failures of the relay in a row after which the service says that it is not whole.
-const RELAY_FAILURES: u32 = 3;
-
 /// Starts ingest: opens the store, starts the relay, listens on the service's socket. Returns when it
 /// serves. A store that cannot be reached yet is no failure: `/ready` names it, and it is tried again.
 ///
@@ -56,8 +53,13 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
     let opener = Opener {
         url,
         folder: config.layout.data(&service(SERVICE)),
+        given: Given {
+            clock: Arc::clone(&deps.clock),
+            telemetry: deps.telemetry.clone(),
+            bus: config.bus.clone(),
+            tree: workers.clone(),
+        },
         deps: deps.clone(),
-        workers: workers.clone(),
         backend: Arc::new(ArcSwapOption::empty()),
         ready: deps.readiness.component("store"),
     };
@@ -97,7 +99,18 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
     edge::serve_uds(&socket, edge, &edge_tree).map_err(|error| {
         StartError::new("RC-SRV-007", format!("cannot listen at {}", socket.display())).because(error)
     })?;
-    spawn_relay_watch(&helpers, &backend, &deps);
+    let relaying = Arc::clone(&backend);
+    watch::relay(
+        SERVICE,
+        move || Some(relaying.load_full()?.relay.borrow().clone()),
+        deps.readiness.component("relay"),
+        &deps.metrics,
+        Arc::clone(&deps.clock),
+        &helpers,
+    );
+    if let Some(bus) = config.bus {
+        watch::bus(SERVICE, bus, deps.readiness.component("bus"), &helpers);
+    }
     let files = matches!(opener.url, StoreUrl::Sqlite).then(|| opener.folder.clone());
     room.watch(&helpers, files, &backend, &deps, room::Bounds::default());
     helpers.spawn("ingest/keeper", opener.keep(helpers.stopping()));
@@ -143,18 +156,17 @@ async fn stop(edge: &Tree, helpers: &Tree, workers: &Tree, backend: &ArcSwapOpti
 struct Opener {
     url: StoreUrl,
     folder: std::path::PathBuf,
+    given: Given,
     deps: Deps,
-    workers: Tree,
     backend: Arc<ArcSwapOption<Backend>>,
     ready: Component,
 }
 
 impl Opener {
     async fn open(&self) -> Result<(), Down> {
-        let (clock, telemetry) = (&self.deps.clock, self.deps.telemetry.as_ref());
         let opened = match &self.url {
-            StoreUrl::Sqlite => Backend::open_sqlite(&self.folder, clock, telemetry, &self.workers).await,
-            StoreUrl::Postgres(url) => Backend::open_postgres(url, clock, telemetry, &self.workers).await,
+            StoreUrl::Sqlite => Backend::open_sqlite(&self.folder, &self.given).await,
+            StoreUrl::Postgres(url) => Backend::open_postgres(url, &self.given).await,
         };
         match opened {
             Ok(backend) => {
@@ -223,49 +235,6 @@ fn why(error: &Error) -> String {
         cause = source.source();
     }
     text
-}
-
-/// Shows the relay's state in `/ready` and `/metrics`.
-fn spawn_relay_watch(helpers: &Tree, backend: &Arc<ArcSwapOption<Backend>>, deps: &Deps) {
-    let (waiting, lag) = (Gauge::<i64>::default(), Gauge::<i64>::default());
-    deps.metrics.with_registry(|registry| {
-        registry.register(
-            "rc_ingest_outbox_events",
-            "Events not on the bus yet",
-            waiting.clone(),
-        );
-        let help = "Age of the oldest event that is not on the bus";
-        registry.register("rc_ingest_outbox_lag_milliseconds", help, lag.clone());
-    });
-    let ready = deps.readiness.component("relay");
-    let (backend, clock, stopping) = (Arc::clone(backend), Arc::clone(&deps.clock), helpers.stopping());
-    helpers.spawn("ingest/relay-watch", async move {
-        loop {
-            if let Some(backend) = backend.load_full() {
-                let status = backend.relay.borrow().clone();
-                waiting.set(i64::try_from(status.backlog.rows).unwrap_or(i64::MAX));
-                lag.set(age_ms(clock.now(), status.backlog.oldest));
-                match status.error {
-                    Some((code, text)) if status.failures >= RELAY_FAILURES => {
-                        ready.set_down(format!("{code}: {text}"));
-                    }
-                    _ => ready.set_ready(),
-                }
-            } else {
-                ready.set_down("no store");
-            }
-            let pause = tokio::time::sleep(PROBE_EVERY);
-            if stopping.run_until_cancelled(pause).await.is_none() {
-                return;
-            }
-        }
-    });
-}
-
-fn age_ms(now: Timestamp, oldest: Option<Timestamp>) -> i64 {
-    oldest.map_or(0, |oldest| {
-        i64::try_from(now.since(oldest).as_millis()).unwrap_or(i64::MAX)
-    })
 }
 
 /// Forgets answers whose time is over, a bounded number of rows at a time.

@@ -1,10 +1,11 @@
 //! `rc serve`: one service in the foreground. `rc up` starts its children with it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rc_model::SystemClock;
 use rc_model::catalog::Builtin;
+use rc_model::{Clock, SystemClock};
 use rc_observe::Telemetry;
 use rc_serve::logging::{self, LogConfig, LogFormat};
 use rc_serve::{DataVersion, Marks, Metrics, Pseudonymizer, Readiness, Tree, tree};
@@ -12,6 +13,7 @@ use rc_services::{Deps, ServiceConfig, StartError, docs, gateway, ingest, ledger
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+use crate::bus;
 use crate::commands::Outcome;
 use crate::cx::Cx;
 use crate::fault::Fault;
@@ -100,9 +102,12 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         &layout,
         &metrics,
     );
+    let clock: Arc<dyn Clock> = SystemClock::shared();
+    let bus = cx.env.bus_url.as_ref().or(model.project.bus.url.as_ref());
+    let bus = bus.map(|url| bus::open(url, &clock)).transpose()?;
     let deps = Deps {
         tree: tree.clone(),
-        clock: SystemClock::shared(),
+        clock,
         metrics,
         readiness: Readiness::new(),
         telemetry: telemetry.as_ref().map(Telemetry::sink),
@@ -114,6 +119,8 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
             .store_url
             .clone()
             .unwrap_or_else(|| model.project.store.url.clone()),
+        bus,
+        consumers: model.project.events.consumers.clone(),
         access: model.project.logs.access,
         layout,
     };

@@ -39,7 +39,7 @@ use screen::{Event, Forward, Screen, Show as _};
 ///
 /// Services get a clean environment: PATH, HOME, USER, LOGNAME, SHELL, LANG, LC_ALL, LC_CTYPE, TZ, TMPDIR,
 /// RUST_BACKTRACE, SSL_CERT_FILE and SSL_CERT_DIR as they are here, and what the catalog says. Our own also
-/// get RC_STORE_URL, and where spans go: OTEL_EXPORTER_OTLP_ENDPOINT, _TRACES_ENDPOINT, _HEADERS,
+/// get RC_STORE_URL, RC_BUS_URL, and where spans go: OTEL_EXPORTER_OTLP_ENDPOINT, _TRACES_ENDPOINT, _HEADERS,
 /// _TRACES_HEADERS and _CERTIFICATE.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use rc_events::bus::Publish;
 use rc_events::{Bus, Cursor, NewEvent, PostgresBus, Record, SqliteBus};
-use rc_model::project::AccessLog;
+use rc_model::project::{AccessLog, ConsumersSection};
 use rc_model::{Layout, ServiceId, SystemClock};
 use rc_serve::{Metrics, Readiness, Tree, uds};
 use rc_store::{Postgres, PostgresOptions};
@@ -45,6 +45,8 @@ impl Service {
         let config = ServiceConfig {
             layout: layout.clone(),
             store_url: store_url.to_owned(),
+            bus: None,
+            consumers: ConsumersSection::default(),
             access: AccessLog::Off,
         };
         let deps = Deps {

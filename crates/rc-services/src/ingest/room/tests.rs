@@ -1,6 +1,7 @@
 use rc_serve::Readiness;
 
 use super::*;
+use crate::ingest::backend::Given;
 use crate::ingest::decide::{Route, Work, Write};
 use crate::ingest::{body, receive};
 
@@ -63,9 +64,13 @@ fn a_shortage_refuses_with_a_wait_and_stands_in_ready_until_it_is_over() {
 async fn events_that_nobody_reads_refuse_documents_until_the_reader_is_back() {
     let folder = tempfile::tempdir().unwrap();
     let (tree, clock) = (Tree::new(), rc_model::SystemClock::shared());
-    let backend = Backend::open_sqlite(folder.path(), &clock, None, &tree)
-        .await
-        .unwrap();
+    let given = Given {
+        clock: Arc::clone(&clock),
+        telemetry: None,
+        bus: None,
+        tree: tree.clone(),
+    };
+    let backend = Backend::open_sqlite(folder.path(), &given).await.unwrap();
     backend.bus.progress("docs-api", 0).await.unwrap();
     let tenant = rc_model::TenantId::new("acme").unwrap();
     let body: String = (0..10)

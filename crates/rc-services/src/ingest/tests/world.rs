@@ -9,7 +9,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use http::{Request, Response};
 use rc_model::clock::SystemClock;
-use rc_model::project::AccessLog;
+use rc_model::project::{AccessLog, ConsumersSection};
 use rc_model::{Layout, ServiceId};
 use rc_serve::uds::CallError;
 use rc_serve::{Metrics, Readiness, Tree, uds};
@@ -81,6 +81,8 @@ impl World {
         let config = ServiceConfig {
             layout: self.layout.clone(),
             store_url: store_url.to_owned(),
+            bus: None,
+            consumers: ConsumersSection::default(),
             access: AccessLog::Off,
         };
         crate::ingest::run(config, self.deps.clone()).await

@@ -76,6 +76,7 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     "RC-EVT-015"
     "RC-EVT-016"
     "RC-EVT-017"
+    "RC-EVT-050"
     "RC-GW-001"
     "RC-GW-002"
     "RC-GW-003"

@@ -108,6 +108,9 @@ fn start(cx: &Cx, layout: &Layout, wait: Span) -> Result<Child, Fault> {
     if let Some(url) = &cx.env.store_url {
         command.env("RC_STORE_URL", url);
     }
+    if let Some(url) = &cx.env.bus_url {
+        command.env("RC_BUS_URL", url);
+    }
     command.envs(cx.env.otel.vars());
     command
         .spawn()

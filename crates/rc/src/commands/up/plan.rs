@@ -62,6 +62,8 @@ pub(super) struct Ground {
     pub(super) program: PathBuf,
     /// `RC_STORE_URL`, handed to our own services only: it may hold a password.
     pub(super) store_url: Option<String>,
+    /// `RC_BUS_URL`, in the same way.
+    pub(super) bus_url: Option<String>,
     /// Where spans go, handed to our own services only: it may hold a receiver's key.
     pub(super) otel: OtelEnv,
 }
@@ -175,6 +177,10 @@ impl Ground {
         if let Some(url) = self.store_url.as_ref().filter(|_| has_store) {
             env.insert("RC_STORE_URL".to_owned(), url.clone());
         }
+        let has_bus = [Builtin::Ingest.id(), Builtin::DocsApi.id()].contains(id);
+        if let Some(url) = self.bus_url.as_ref().filter(|_| has_bus) {
+            env.insert("RC_BUS_URL".to_owned(), url.clone());
+        }
         let otel = self.otel.vars();
         env.extend(otel.map(|(name, value)| (name.to_owned(), value.to_owned())));
         // What a service reads once at its start: a change restarts it, because it changes the spec.
@@ -280,6 +286,8 @@ fn settings(id: &ServiceId, model: &Model) -> Digest {
     let gateway = (id.as_str() == Builtin::Gateway.name()).then_some(&project.gateway);
     let once = serde_json::json!({
         "store": project.store,
+        "bus": project.bus,
+        "events": project.events,
         "logs": project.logs,
         "telemetry": project.telemetry,
         "region": project.region,

@@ -121,6 +121,7 @@ pub(super) async fn run(
         layout: layout.clone(),
         program: program.clone(),
         store_url: cx.env.store_url.clone(),
+        bus_url: cx.env.bus_url.clone(),
         otel: cx.env.otel.clone(),
     };
     let mut ports = Ports::default();

@@ -6,6 +6,7 @@ fn ground(dir: &Path) -> Ground {
         layout: Layout::new(dir),
         program: "/bin/rc".into(),
         store_url: Some("postgres://u:secret@h/d".to_owned()),
+        bus_url: Some("nats://u:secret@h:4222".to_owned()),
         otel: OtelEnv {
             headers: Some("api-key=secret".to_owned()),
             ..OtelEnv::default()
@@ -51,6 +52,11 @@ fn the_default_platform_is_our_four_services() {
         ["serve", "ingest", "--supervised", "--project", "/p"]
     );
     assert_eq!(ingest.env["RC_STORE_URL"], "postgres://u:secret@h/d");
+    assert_eq!(ingest.env["RC_BUS_URL"], "nats://u:secret@h:4222");
+    assert!(
+        !spec(&plan, "gateway").env.contains_key("RC_BUS_URL"),
+        "the gateway reads no events"
+    );
     assert!(!format!("{ingest:?}").contains("secret"));
     assert!(
         !spec(&plan, "prov-ledger").env.contains_key("RC_STORE_URL"),

@@ -1,0 +1,142 @@
+//! What `/ready` and `/metrics` say of a bus and of a relay.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use rc_events::{Bus, RelayStatus};
+use rc_model::{Clock, Timestamp};
+use rc_serve::readiness::Component;
+use rc_serve::{Metrics, Tree};
+
+/// How often the bus is asked whether it is there.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long one such question may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Failures of the relay in a row after which it counts as not whole.
+const RELAY_FAILURES: u32 = 3;
+
+/// Keeps `ready` true about `bus` until the tree stops. For a bus of its own: that of a store comes and goes
+/// with the store.
+pub fn bus(service: &'static str, bus: Arc<dyn Bus>, ready: Component, tree: &Tree) {
+    let stopping = tree.stopping();
+    tree.spawn(format!("{service}/bus-watch"), async move {
+        let mut up = None;
+        loop {
+            let found = match tokio::time::timeout(PROBE_TIMEOUT, bus.tail()).await {
+                Ok(Ok(_tail)) => Ok(()),
+                Ok(Err(error)) => Err(format!("{}: {error}", error.code())),
+                Err(_elapsed) => Err("no answer in time".to_owned()),
+            };
+            match (up, &found) {
+                (Some(false), Ok(())) => tracing::info!("the bus is there"),
+                (Some(true) | None, Err(why)) => tracing::error!(why, "the bus is not there; events wait"),
+                _ => {}
+            }
+            up = Some(found.is_ok());
+            match found {
+                Ok(()) => ready.set_ready(),
+                Err(why) => ready.set_down(why),
+            }
+            let pause = tokio::time::sleep(PROBE_EVERY);
+            if stopping.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
+    });
+}
+
+/// What a relay shows in `/metrics`. The same names in every process that has one.
+#[derive(Debug, Clone, Default)]
+pub struct RelayMeters {
+    waiting: Gauge,
+    lag_s: Gauge<f64, AtomicU64>,
+    published: Counter,
+    failures: Gauge,
+    leading: Gauge,
+    tail: Gauge,
+}
+
+impl RelayMeters {
+    /// Registers the metrics.
+    #[must_use]
+    pub fn register(metrics: &Metrics) -> Self {
+        let meters = Self::default();
+        let of = meters.clone();
+        metrics.with_registry(|registry| {
+            registry.register(
+                "rc_relay_waiting_events",
+                "Events that are not on the bus yet",
+                of.waiting,
+            );
+            let help = "Age of the oldest event that is not on the bus";
+            registry.register("rc_relay_lag_seconds", help, of.lag_s);
+            let help = "Events that this process put on the bus";
+            registry.register("rc_relay_published_events", help, of.published);
+            let help = "Attempts in a row that failed; 0 while events move";
+            registry.register("rc_relay_failures", help, of.failures);
+            let help = "1 in the process that relays, 0 in one that stands by";
+            registry.register("rc_relay_leading", help, of.leading);
+            registry.register("rc_bus_tail", "The place of the newest event on the bus", of.tail);
+        });
+        meters
+    }
+
+    /// Shows `status` as of `now`.
+    pub fn show(&self, status: &RelayStatus, now: Timestamp) {
+        let int = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.waiting.set(int(status.backlog.rows));
+        let age = status
+            .backlog
+            .oldest
+            .map(|oldest| now.since(oldest).as_secs_f64());
+        self.lag_s.set(age.unwrap_or(0.0));
+        self.published
+            .inc_by(status.published.saturating_sub(self.published.get()));
+        self.failures.set(i64::from(status.failures));
+        self.leading.set(i64::from(status.leading));
+        self.tail.set(status.tail);
+    }
+}
+
+/// Says in `ready` whether a relay moves.
+pub fn report(ready: &Component, status: &RelayStatus) {
+    match &status.error {
+        Some((code, text)) if status.failures >= RELAY_FAILURES => {
+            ready.set_down(format!("{code}: {text}"));
+        }
+        _ => ready.set_ready(),
+    }
+}
+
+/// Shows a relay's status in `/ready` and `/metrics` until the tree stops. `status` gives none while there is no
+/// relay.
+pub fn relay(
+    service: &'static str,
+    status: impl Fn() -> Option<RelayStatus> + Send + 'static,
+    ready: Component,
+    metrics: &Metrics,
+    clock: Arc<dyn Clock>,
+    tree: &Tree,
+) {
+    let (meters, stopping) = (RelayMeters::register(metrics), tree.stopping());
+    tree.spawn(format!("{service}/relay-watch"), async move {
+        loop {
+            match status() {
+                Some(status) => {
+                    meters.show(&status, clock.now());
+                    report(&ready, &status);
+                }
+                None => ready.set_down("no store"),
+            }
+            let pause = tokio::time::sleep(PROBE_EVERY);
+            if stopping.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
+    });
+}

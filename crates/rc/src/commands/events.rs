@@ -1,0 +1,39 @@
+//! `rc events`: events on their way, inside a project and beside services that know nothing of Royalcrown.
+
+use clap::Subcommand;
+
+use crate::cx::Cx;
+use crate::fault::Outcome;
+
+mod place;
+mod relay;
+
+/// Events: move them, watch them, check them, and decide about those that cannot be applied.
+///
+/// Inside a project these commands speak of the platform's own events. `relay`, `capture`, `install` and `verify`
+/// also work without a project, beside a service that keeps an outbox in its own database.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Relay(relay::Args),
+}
+
+impl Args {
+    /// Whether the command runs until it is ended, rather than answering.
+    pub(crate) fn keeps_running(&self) -> bool {
+        match &self.verb {
+            Verb::Relay(_) => true,
+        }
+    }
+}
+
+pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> {
+    match args.verb {
+        Verb::Relay(args) => relay::run(cx, args).await,
+    }
+}

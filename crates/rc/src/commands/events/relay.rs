@@ -1,0 +1,172 @@
+//! `rc events relay`: moves an outbox to a bus, beside the service that writes it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rc_events::{Relay, RelayOptions, Retention};
+use rc_model::project::{AccessLog, LogLevel};
+use rc_model::units::{ByteSize, Span};
+use rc_model::{Clock, SystemClock};
+use rc_serve::logging::{self, LogConfig, LogFormat};
+use rc_serve::{DataVersion, Edge, Marks, Metrics, Readiness, Tree, edge, tree};
+use rc_services::events::watch;
+
+use super::place::{End, Typed};
+use crate::cx::Cx;
+use crate::fault::{Fault, Outcome};
+
+/// Who we are in logs and metrics.
+const SERVICE: &str = "rc-relay";
+
+/// How long a batch that is under way may take at the end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Move events from a service's outbox to a bus, until SIGTERM or Ctrl-C
+///
+/// It needs no project, and the service that writes the outbox needs to know nothing of it: `rc events install`
+/// makes the tables and the function that appends an event. Events of one key arrive in the order of their
+/// numbers, none twice and none left out, whatever is killed or cut; where the relay is, the bus knows, so it
+/// can be started anywhere, also twice: the second one stands by.
+///
+/// URLs with passwords are better given as RC_EVENTS_FROM and RC_EVENTS_TO. `/health`, `/ready` and `/metrics`
+/// are served at `--metrics`; logs go to stderr, one JSON object a line.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The outbox: `postgres://user@host:port/database` or `sqlite:PATH`
+    #[arg(long, value_name = "URL", value_parser = Typed::keep)]
+    from: Option<Typed>,
+    /// The bus: `nats://host:port`, `postgres://…` or `sqlite:PATH`
+    #[arg(long, value_name = "URL", value_parser = Typed::keep)]
+    to: Option<Typed>,
+    /// The name under which the bus keeps this outbox's place; one outbox, one name, for ever
+    #[arg(long, value_name = "NAME", default_value = "outbox")]
+    origin: String,
+    /// The schema of the outbox on PostgreSQL
+    #[arg(long, value_name = "NAME", default_value = "rc_events")]
+    schema: String,
+    /// How long rows stay in the outbox after they were relayed
+    #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = Span::parse)]
+    outbox_keep: Span,
+    /// How long events stay on the bus
+    #[arg(long, value_name = "SPAN", default_value = "7d", value_parser = Span::parse)]
+    bus_keep: Span,
+    /// How many bytes of events stay on the bus at most
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = ByteSize::parse)]
+    bus_bytes: ByteSize,
+    /// Serve `/health`, `/ready` and `/metrics` here
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
+}
+
+pub(super) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> {
+    let from = End::From.place(cx, args.from.as_ref())?;
+    let to = End::To.place(cx, args.to.as_ref())?;
+    let running = Running::begin(cx, SERVICE);
+    let clock: Arc<dyn Clock> = SystemClock::shared();
+    let bus = to.bus(&clock).await?;
+    let source = from.outbox(&args.origin, &args.schema)?;
+    let options = RelayOptions {
+        outbox_keep: args.outbox_keep.duration(),
+        retention: Retention {
+            keep: args.bus_keep.duration(),
+            bytes_max: args.bus_bytes.bytes(),
+            ..Retention::default()
+        },
+        ..RelayOptions::default()
+    };
+    let relay = Relay::new(source, Arc::clone(&bus), Arc::clone(&clock), options);
+    let status = relay.status();
+    watch::bus(SERVICE, bus, running.readiness.component("bus"), &running.tree);
+    watch::relay(
+        SERVICE,
+        move || Some(status.borrow().clone()),
+        running.readiness.component("relay"),
+        &running.metrics,
+        clock,
+        &running.tree,
+    );
+    let tree = &running.tree;
+    tree.spawn("relay", relay.run(tree.stopping()));
+    tracing::info!(%from, %to, origin = args.origin, version = env!("CARGO_PKG_VERSION"), "relaying");
+    Ok(running.until_ended(args.metrics).await?)
+}
+
+/// A process that runs beside somebody's service until it is told to end.
+pub(super) struct Running {
+    service: &'static str,
+    pub(super) tree: Tree,
+    pub(super) metrics: Metrics,
+    pub(super) readiness: Readiness,
+}
+
+impl Running {
+    /// Begins to log.
+    pub(super) fn begin(cx: &Cx, service: &'static str) -> Self {
+        let format = if cx.progress {
+            LogFormat::Pretty { color: cx.color }
+        } else {
+            LogFormat::Json
+        };
+        logging::init(LogConfig {
+            format,
+            level: LogLevel::Info,
+            service,
+            data_version: DataVersion::default(),
+        });
+        Self {
+            service,
+            tree: Tree::new(),
+            metrics: Metrics::new(),
+            readiness: Readiness::new(),
+        }
+    }
+
+    /// Serves what people watch at `address`, and waits for the end.
+    ///
+    /// # Errors
+    /// When the address is taken, or a part failed.
+    pub(super) async fn until_ended(self, address: Option<SocketAddr>) -> Result<Outcome, Fault> {
+        if let Some(address) = address {
+            let edge = Edge {
+                service: self.service,
+                router: axum::Router::new(),
+                readiness: self.readiness,
+                metrics: self.metrics,
+                access: AccessLog::Off,
+                sink: None,
+                marks: Marks::default(),
+            };
+            let bound = edge::serve_tcp(address, edge, &self.tree)
+                .await
+                .map_err(|error| {
+                    Fault::world("RC-SRV-007", format!("cannot listen at {address}"))
+                        .because(error)
+                        .hint("give another `--metrics ADDRESS:PORT`")
+                })?;
+            tracing::info!(address = %bound, "serving /health, /ready and /metrics");
+        }
+        let failed = self.tree.stopping();
+        tokio::select! {
+            signal = tree::terminated() => {
+                signal.map_err(|error| Fault::world("RC-SRV-006", "signals cannot be received").because(error))?;
+                tracing::info!("asked to stop");
+            }
+            () = failed.cancelled() => {}
+        }
+        match self.tree.drain(DRAIN).await {
+            Ok(()) if self.tree.has_failed() => Err(Fault::world(
+                "RC-SRV-009",
+                "a part of the process failed; the log says which",
+            )),
+            Ok(()) => {
+                tracing::info!("stopped");
+                Ok(Outcome::Done)
+            }
+            Err(tasks) => {
+                tracing::error!(tasks = tasks.join(", "), "some work did not end in time");
+                Ok(Outcome::No)
+            }
+        }
+    }
+}
