@@ -16,7 +16,8 @@ use super::{
 };
 use crate::error::Fenced;
 use crate::event::{Event, NewEvent, Numbering, Seq};
-use crate::{BoxFuture, Error};
+use crate::outbox::postgres::parts;
+use crate::{BoxFuture, Error, faults};
 
 /// The schema that the pool of a [`PostgresBus`] must have.
 pub const SCHEMA: &str = "bus";
@@ -73,8 +74,62 @@ ALTER TABLE state ADD COLUMN id text NOT NULL DEFAULT '';
 UPDATE state SET id = gen_random_uuid()::text",
             down: "ALTER TABLE records DROP COLUMN numbering; ALTER TABLE state DROP COLUMN id",
         },
+        Migration {
+            number: 3,
+            name: "create_log_functions",
+            up: parts::FUNCTIONS,
+            down: parts::FUNCTIONS_DOWN,
+        },
+        Migration {
+            number: 4,
+            name: "partition_records",
+            // The plain table becomes a partition: nothing is copied.
+            up: "ALTER TABLE records RENAME TO records_0;
+ALTER INDEX records_pkey RENAME TO records_0_pkey;
+CREATE TABLE records (LIKE records_0 INCLUDING DEFAULTS INCLUDING CONSTRAINTS) PARTITION BY RANGE (seq);
+ALTER TABLE records ADD PRIMARY KEY (seq);
+ALTER TABLE records ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant_wall ON records USING (tenant = current_setting('rc.tenant', true)
+    OR current_setting('rc.scope', true) = 'system');
+DO $$ DECLARE upto bigint; held record; BEGIN
+    SELECT tail + 1 INTO upto FROM state;
+    CREATE TABLE records_default PARTITION OF records DEFAULT;
+    ALTER TABLE records_default ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+    FOR held IN
+        SELECT privilege_type AS what, CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS who
+          FROM pg_class, aclexplode(relacl) WHERE oid = 'records_0'::regclass AND grantee <> relowner
+    LOOP
+        EXECUTE format('GRANT %s ON records TO %s', held.what, held.who);
+        IF held.what = 'DELETE' THEN
+            EXECUTE format('GRANT EXECUTE ON FUNCTION log_make_room(text, text, bigint, int) TO %s', held.who);
+            EXECUTE format('GRANT EXECUTE ON FUNCTION log_drop_below(text, bigint) TO %s', held.who);
+        END IF;
+    END LOOP;
+    IF EXISTS (SELECT FROM records_0) THEN
+        DROP POLICY tenant_wall ON records_0;
+        EXECUTE format('ALTER TABLE records ATTACH PARTITION records_0 FOR VALUES FROM (MINVALUE) TO (%s)', upto);
+    ELSE
+        DROP TABLE records_0;
+    END IF;
+    INSERT INTO log_parts (log, first, next, part) SELECT 'records', 0, upto, 'records_0' WHERE upto > 1;
+END $$;
+SELECT log_make_room('records', 'seq', 250000, 2)",
+            down: "ALTER TABLE records RENAME TO records_parted;
+ALTER INDEX records_pkey RENAME TO records_parted_pkey;
+CREATE TABLE records (LIKE records_parted INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
+INSERT INTO records SELECT * FROM records_parted WHERE seq >= (SELECT first FROM state) ORDER BY seq;
+DROP TABLE records_parted;
+ALTER TABLE records ADD PRIMARY KEY (seq);
+ALTER TABLE records ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant_wall ON records USING (tenant = current_setting('rc.tenant', true)
+    OR current_setting('rc.scope', true) = 'system');
+DELETE FROM log_parts WHERE log = 'records'",
+        },
     ],
 );
+
+/// Rows that a partition takes: so much more than retention asks for stays on the disk at most.
+const PART_ROWS: i64 = 250_000;
 
 /// Shortest and longest pause between two looks at the tail.
 const POLL_MIN: Duration = Duration::from_millis(5);
@@ -112,7 +167,8 @@ const SLOWEST: &str = "SELECT min(seq) FROM consumers WHERE NOT lost";
 const OLDEST: &str = "SELECT seq, at_ms, octet_length(tenant) + octet_length(topic) + octet_length(key)
             + octet_length(type) + length(payload)
        FROM records WHERE seq >= $1 AND seq <= $2 ORDER BY seq LIMIT $3";
-const DELETE: &str = "DELETE FROM records WHERE seq <= $1";
+/// The rows themselves go with their partition, when all of it lies below `first`.
+const DROP_BELOW: &str = "SELECT log_drop_below('records', $1)";
 
 /// The bus in a schema of PostgreSQL.
 #[derive(Clone)]
@@ -121,6 +177,7 @@ pub struct PostgresBus {
     clock: Arc<dyn Clock>,
     /// The tail after this process's own publishes: they wake its waiters at once.
     published: watch::Sender<Seq>,
+    part_rows: i64,
 }
 
 impl std::fmt::Debug for PostgresBus {
@@ -137,7 +194,15 @@ impl PostgresBus {
             db,
             clock,
             published: watch::Sender::new(0),
+            part_rows: PART_ROWS,
         }
+    }
+
+    /// The same with partitions of `rows` rows, for tests of what happens at their borders.
+    #[must_use]
+    pub fn with_part_rows(mut self, rows: i64) -> Self {
+        self.part_rows = rows;
+        self
     }
 
     async fn append(&self, publish: &Publish) -> Result<Seq, rc_store::Error> {
@@ -208,6 +273,15 @@ impl PostgresBus {
         Ok(state.tail)
     }
 
+    /// A mistake that tests make on purpose: the place moves before the events are there.
+    async fn move_cursor_alone(&self, publish: &Publish) -> Result<(), Error> {
+        let mut client = self.db.client().await?;
+        let tx = client.system().await?;
+        tx.execute(SET_CURSOR, &[&publish.origin, &publish.cursor.as_str()])
+            .await?;
+        Ok(tx.commit().await?)
+    }
+
     async fn read_after(&self, after: Seq, limit: ReadLimit) -> Result<Vec<Event>, Error> {
         let mut client = self.db.client().await?;
         let tx = client.system().await?;
@@ -224,11 +298,10 @@ impl PostgresBus {
                 event,
             });
         }
-        // After the read: rows that retention deleted meanwhile show as a higher `first`.
+        // After the read: rows that retention took meanwhile show as a higher `first`. Those below it that
+        // their partition still has are as good as gone, so that what is kept does not depend on its borders.
         let state = State::of(&tx.query_one(STATE, &[]).await?)?;
-        if events.first().is_none_or(|event| event.pos != after + 1) {
-            super::check_kept(after, state.first, state.tail)?;
-        }
+        super::check_kept(after, state.first, state.tail)?;
         super::check_gapless(after, &events)?;
         Ok(events)
     }
@@ -261,13 +334,14 @@ impl PostgresBus {
             deleted += 1;
         }
         if deleted > 0 {
-            tx.execute(DELETE, &[&(state.first - 1)]).await?;
             state.store(&tx).await?;
         }
+        let dropped = parts::dropped(tx.query_one(DROP_BELOW, &[&state.first]).await?.try_get(0)?);
+        parts::make_room(&tx, "records", "seq", self.part_rows).await?;
         tx.commit().await?;
         Ok(Retained {
             deleted,
-            more: deleted == RETAIN_ROWS_MAX,
+            more: deleted == RETAIN_ROWS_MAX || dropped.more,
             lost,
         })
     }
@@ -316,9 +390,14 @@ impl Bus for PostgresBus {
         })
     }
 
-    fn publish(&self, publish: Publish) -> BoxFuture<'_, Result<Seq, Error>> {
+    fn publish(&self, mut publish: Publish) -> BoxFuture<'_, Result<Seq, Error>> {
         Box::pin(async move {
             check_batch(&publish)?;
+            if faults::mutated("bus.ack_before_commit") {
+                self.move_cursor_alone(&publish).await?;
+                faults::point("bus.mid_publish");
+                publish.expected = publish.cursor.clone();
+            }
             let tail = self
                 .append(&publish)
                 .await
@@ -443,3 +522,6 @@ pub(crate) fn event_of(row: &Row, at: usize) -> Result<NewEvent, rc_store::Error
         payload: Bytes::copy_from_slice(payload),
     })
 }
+
+#[cfg(test)]
+mod tests;

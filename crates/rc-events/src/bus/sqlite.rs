@@ -18,7 +18,7 @@ use super::{
 };
 use crate::error::Fenced;
 use crate::event::{Event, NewEvent, Numbering, Seq};
-use crate::{BoxFuture, Error};
+use crate::{BoxFuture, Error, faults};
 
 /// The bus's tables.
 pub const MIGRATIONS: Migrations = Migrations::new(
@@ -219,10 +219,23 @@ impl Bus for SqliteBus {
         })
     }
 
-    fn publish(&self, publish: Publish) -> BoxFuture<'_, Result<Seq, Error>> {
+    fn publish(&self, mut publish: Publish) -> BoxFuture<'_, Result<Seq, Error>> {
         let at_ms = self.clock.now().unix_ms();
         Box::pin(async move {
             check_batch(&publish)?;
+            if faults::mutated("bus.ack_before_commit") {
+                // A mistake that tests make on purpose: the place moves before the events are there.
+                let (origin, cursor) = (publish.origin.clone(), publish.cursor.clone());
+                self.db
+                    .write_alone("bus.publish", move |conn| {
+                        conn.prepare_cached(SET_CURSOR)?
+                            .execute((origin, cursor.as_str()))?;
+                        Ok(())
+                    })
+                    .await?;
+                faults::point("bus.mid_publish");
+                publish.expected = publish.cursor.clone();
+            }
             self.db
                 .write_alone("bus.publish", move |conn| append(conn, &publish, at_ms))
                 .await

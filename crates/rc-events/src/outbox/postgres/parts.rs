@@ -113,7 +113,6 @@ pub(super) const OUTBOX_UP: &str = r#"
 ALTER TABLE outbox RENAME TO outbox_0;
 ALTER INDEX outbox_pkey RENAME TO outbox_0_pkey;
 ALTER INDEX outbox_by_xid RENAME TO outbox_0_by_xid;
-DROP POLICY tenant_wall ON outbox_0;
 CREATE TABLE outbox (LIKE outbox_0 INCLUDING DEFAULTS INCLUDING CONSTRAINTS) PARTITION BY RANGE (pos);
 ALTER TABLE outbox ADD PRIMARY KEY (pos);
 CREATE INDEX outbox_by_xid ON outbox (xid);
@@ -122,12 +121,10 @@ CREATE POLICY tenant_wall ON outbox USING (tenant = current_setting('rc.tenant',
     OR current_setting('rc.scope', true) = 'system');
 DO $$ DECLARE upto bigint; held record; BEGIN
     -- A position is never given again, also when its row is gone.
-    SELECT last_value + 1 INTO upto FROM outbox_pos_seq;
+    SELECT CASE WHEN is_called THEN last_value + 1 ELSE last_value END INTO upto FROM outbox_pos_seq;
     ALTER TABLE outbox_0 ALTER pos DROP IDENTITY;
     ALTER TABLE outbox ALTER pos ADD GENERATED ALWAYS AS IDENTITY;
     PERFORM setval('outbox_pos_seq', upto, false);
-    EXECUTE format('ALTER TABLE outbox ATTACH PARTITION outbox_0 FOR VALUES FROM (MINVALUE) TO (%s)', upto);
-    INSERT INTO log_parts (log, first, next, part, opened_at) VALUES ('outbox', 0, upto, 'outbox_0', now());
     CREATE TABLE outbox_default PARTITION OF outbox DEFAULT;
     ALTER TABLE outbox_default ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
     FOR held IN
@@ -140,6 +137,14 @@ DO $$ DECLARE upto bigint; held record; BEGIN
             EXECUTE format('GRANT EXECUTE ON FUNCTION log_make_room(text, text, bigint, int) TO %s', held.who);
         END IF;
     END LOOP;
+    IF EXISTS (SELECT FROM outbox_0) THEN
+        DROP POLICY tenant_wall ON outbox_0;
+        EXECUTE format('ALTER TABLE outbox ATTACH PARTITION outbox_0 FOR VALUES FROM (MINVALUE) TO (%s)', upto);
+    ELSE
+        DROP TABLE outbox_0;
+    END IF;
+    INSERT INTO log_parts (log, first, next, part, opened_at)
+        SELECT 'outbox', 0, upto, 'outbox_0', now() WHERE upto > 1;
 END $$;
 
 -- One step of the outbox's retention; as `log_drop_below`. `settled`: all transactions below it had ended and
