@@ -25,15 +25,8 @@ pub const LEASE_TIME: Duration = Duration::from_secs(6);
 /// Which holding of a lease it is: one higher with every change of hands.
 pub type Epoch = u64;
 
-/// The table of leases, for migrations. `beat` counts what the holder said: it shows life without a clock.
-pub const LEASES: &str = "CREATE TABLE IF NOT EXISTS leases (
-    name text PRIMARY KEY,
-    owner text NOT NULL,
-    epoch bigint NOT NULL,
-    beat bigint NOT NULL,
-    until timestamptz NOT NULL
-) WITH (fillfactor = 10);
-";
+/// The table of leases, for migrations. Idempotent.
+pub const LEASES: &str = rc_outbox::postgres::LEASES;
 
 /// Keeps what is ours, takes what is free, has run out, or was seen to stand still (`$4`, `$5`).
 const HOLD: &str = "INSERT INTO leases AS l (name, owner, epoch, beat, until)

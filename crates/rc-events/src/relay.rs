@@ -432,4 +432,4 @@ pub(crate) fn retry_pause(failures: u32, error: &Error) -> Duration {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

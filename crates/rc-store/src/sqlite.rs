@@ -70,6 +70,9 @@ pub struct SqliteOptions {
     pub cache_kib: usize,
     /// The largest file in pages of 4 KiB; `None` leaves it to the disk.
     pub pages_max: Option<u32>,
+    /// Read a file whatever program made it. Only [`Sqlite::open_readonly`] looks at this: what we write is
+    /// ours.
+    pub foreign: bool,
 }
 
 impl Default for SqliteOptions {
@@ -84,6 +87,7 @@ impl Default for SqliteOptions {
             write_time_max: WRITE_TIME_MAX,
             cache_kib: 4_096,
             pages_max: None,
+            foreign: false,
         }
     }
 }

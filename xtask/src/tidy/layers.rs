@@ -35,6 +35,10 @@ const PLACES: &[Place] = &[
         name: "rc-serve",
         uses: &["rc-model"],
     },
+    Place {
+        name: "rc-outbox",
+        uses: &["rc-model"],
+    },
     // 2: engines
     Place {
         name: "rc-traffic",
@@ -42,7 +46,7 @@ const PLACES: &[Place] = &[
     },
     Place {
         name: "rc-events",
-        uses: &["rc-model", "rc-store"],
+        uses: &["rc-model", "rc-outbox", "rc-store"],
     },
     Place {
         name: "rc-runtime",
@@ -118,7 +122,7 @@ const FENCED: &[(&[&str], &[&str], &str)] = &[
             "deadpool-postgres",
             "postgres-types",
         ],
-        &["rc-store", "rc-events", "rc-services", "rc-test", "rc-bench"],
+        &["rc-store", "rc-outbox", "rc-events", "rc-services", "rc-test", "rc-bench"],
         "SQL is written in the store and in what owns tables",
     ),
     (

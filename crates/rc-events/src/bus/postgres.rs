@@ -77,8 +77,8 @@ UPDATE state SET id = gen_random_uuid()::text",
         Migration {
             number: 3,
             name: "create_log_functions",
-            up: parts::FUNCTIONS,
-            down: parts::FUNCTIONS_DOWN,
+            up: rc_outbox::postgres::LOG_PARTS,
+            down: parts::LOG_PARTS_DOWN,
         },
         Migration {
             number: 4,

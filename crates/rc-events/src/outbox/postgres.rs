@@ -56,14 +56,20 @@ CREATE INDEX outbox_by_xid ON outbox (xid);
         Migration {
             number: 3,
             name: "create_log_functions",
-            up: parts::FUNCTIONS,
-            down: parts::FUNCTIONS_DOWN,
+            up: rc_outbox::postgres::LOG_PARTS,
+            down: parts::LOG_PARTS_DOWN,
         },
         Migration {
             number: 4,
             name: "partition_outbox",
             up: parts::OUTBOX_UP,
             down: parts::OUTBOX_DOWN,
+        },
+        Migration {
+            number: 5,
+            name: "create_outbox_retain",
+            up: rc_outbox::postgres::OUTBOX_RETAIN,
+            down: "DROP FUNCTION outbox_retain(xid8, interval)",
         },
     ],
 );

@@ -46,13 +46,13 @@ impl Outbox {
     }
 }
 
-struct Running {
+pub(crate) struct Running {
     status: watch::Receiver<RelayStatus>,
     stop: CancellationToken,
     tasks: tokio::task::JoinSet<()>,
 }
 
-fn run(source: Arc<dyn Source>, bus: &Arc<dyn Bus>, options: RelayOptions) -> Running {
+pub(crate) fn run(source: Arc<dyn Source>, bus: &Arc<dyn Bus>, options: RelayOptions) -> Running {
     let relay = Relay::new(source, Arc::clone(bus), SystemClock::shared(), options);
     let (status, stop) = (relay.status(), CancellationToken::new());
     let mut tasks = tokio::task::JoinSet::new();
@@ -61,7 +61,7 @@ fn run(source: Arc<dyn Source>, bus: &Arc<dyn Bus>, options: RelayOptions) -> Ru
 }
 
 impl Running {
-    async fn until(&mut self, what: impl FnMut(&RelayStatus) -> bool) -> RelayStatus {
+    pub(crate) async fn until(&mut self, what: impl FnMut(&RelayStatus) -> bool) -> RelayStatus {
         tokio::time::timeout(Duration::from_secs(30), self.status.wait_for(what))
             .await
             .expect("in time")
@@ -69,7 +69,7 @@ impl Running {
             .clone()
     }
 
-    async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         self.stop.cancel();
         tokio::time::timeout(Duration::from_secs(5), self.tasks.join_next())
             .await
@@ -78,7 +78,7 @@ impl Running {
 }
 
 /// Everything on the bus.
-async fn read_all(bus: &Arc<dyn Bus>) -> Vec<Event> {
+pub(crate) async fn read_all(bus: &Arc<dyn Bus>) -> Vec<Event> {
     let mut all: Vec<Event> = Vec::new();
     loop {
         let after = all.last().map_or(0, |event| event.pos);
@@ -91,7 +91,7 @@ async fn read_all(bus: &Arc<dyn Bus>) -> Vec<Event> {
 }
 
 /// The checker: every key's numbers are 1, 2, 3, ... in the order of the bus, and end where they should.
-fn assert_exact(events: &[Event], expect: &HashMap<String, u64>) {
+pub(crate) fn assert_exact(events: &[Event], expect: &HashMap<String, u64>) {
     let mut last: HashMap<String, u64> = HashMap::new();
     for event in events {
         let seen = last.entry(event.key.clone()).or_default();

@@ -86,7 +86,9 @@ pub(super) fn writer(path: &Path, options: &SqliteOptions) -> Result<WriterPlace
 /// Opens the file for reading.
 pub(super) fn reader(path: &Path, options: &SqliteOptions) -> Result<Connection, Error> {
     let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    check_ours(&conn, path, false)?;
+    if !options.foreign {
+        check_ours(&conn, path, false)?;
+    }
     settings(&conn, options.cache_kib / 2).map_err(|error| Error::from(error).context(tried(path)))?;
     Ok(conn)
 }
