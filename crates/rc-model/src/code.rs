@@ -94,6 +94,8 @@ pub const EVT: &[Code] = &[
     code("RC-EVT-016", "a replay of history cannot start or go on"),
     code("RC-EVT-017", "the consumer does not run here"),
     code("RC-EVT-050", "the place of the events is not one"),
+    code("RC-EVT-051", "a request about events is malformed"),
+    code("RC-EVT-052", "there is no such dead letter"),
 ];
 
 /// The gateway.

@@ -91,6 +91,12 @@ impl Layout {
             .join("gateway.db")
     }
 
+    /// What `service` has to tell the ledger, where that is not in its store.
+    #[must_use]
+    pub fn audit_db(&self, service: &ServiceId) -> PathBuf {
+        self.data(service).join("audit.db")
+    }
+
     /// What the supervisor has to tell the ledger.
     #[must_use]
     pub fn supervisor_db(&self) -> PathBuf {

@@ -79,6 +79,12 @@ pub enum Action {
     ConfigRefuse,
     KeyCreate,
     KeyRevoke,
+    LetterEdit,
+    LetterReplay,
+    LetterDrop,
+    EventsReplay,
+    EventsVerify,
+    EventsRepair,
 }
 
 impl Action {
@@ -95,6 +101,12 @@ impl Action {
             Self::ConfigRefuse => "config.refuse",
             Self::KeyCreate => "key.create",
             Self::KeyRevoke => "key.revoke",
+            Self::LetterEdit => "letter.edit",
+            Self::LetterReplay => "letter.replay",
+            Self::LetterDrop => "letter.drop",
+            Self::EventsReplay => "events.replay",
+            Self::EventsVerify => "events.verify",
+            Self::EventsRepair => "events.repair",
         }
     }
 }
@@ -102,7 +114,7 @@ impl Action {
 /// On what it was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
-    /// `key`, `service`, `config`, `platform`.
+    /// `key`, `service`, `config`, `platform`, `letter`, `events`.
     pub kind: &'static str,
     pub id: String,
     /// Whose resource it is, where it is a tenant's.

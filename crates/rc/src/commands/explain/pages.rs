@@ -77,6 +77,8 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     "RC-EVT-016"
     "RC-EVT-017"
     "RC-EVT-050"
+    "RC-EVT-051"
+    "RC-EVT-052"
     "RC-GW-001"
     "RC-GW-002"
     "RC-GW-003"
