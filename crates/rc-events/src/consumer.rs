@@ -354,7 +354,11 @@ impl Consumer {
             | Error::Job(_)
             | Error::Halted(_)
             | Error::Damaged(_) => true,
-            Error::Fenced(_) | Error::Moved(_) | Error::Unreachable { .. } | Error::Store { .. } => false,
+            Error::Fenced(_)
+            | Error::Moved(_)
+            | Error::Unreachable { .. }
+            | Error::Replication(_)
+            | Error::Store { .. } => false,
         };
         let (code, text) = (error.code(), error.to_string());
         tracing::warn!(

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::bus::Cursor;
 use crate::event::{NewEvent, Place, Seq};
+use crate::replication::Failure;
 
 /// An events error. Cheap to clone.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -71,6 +72,9 @@ pub enum Error {
     /// Who has to do this does not run in this process, or did not answer.
     #[error("{0}")]
     Halted(Box<str>),
+    /// Logical replication failed.
+    #[error("{0}")]
+    Replication(Box<Failure>),
     /// Stored data contradicts itself.
     #[error("{0}")]
     Damaged(Box<str>),
@@ -195,6 +199,7 @@ impl Error {
             Self::Letter(_) => "RC-EVT-015",
             Self::Job(_) => "RC-EVT-016",
             Self::Halted(_) => "RC-EVT-017",
+            Self::Replication(failure) => failure.code(),
         }
     }
 
@@ -205,6 +210,7 @@ impl Error {
             Self::Store { source, .. } => source.retry_after(),
             Self::Fenced(_) | Self::Moved(_) => Some(Duration::ZERO),
             Self::Unreachable { .. } => Some(rc_store::error::UNAVAILABLE_RETRY),
+            Self::Replication(failure) => failure.retry_after(),
             Self::Gap(_)
             | Self::Mismatch(_)
             | Self::Invalid(_)
@@ -225,6 +231,10 @@ impl Error {
         Self::Invalid(what.into().into())
     }
 
+    pub(crate) fn stream(why: impl Into<Box<str>>) -> Self {
+        Self::from(Failure::Stream { why: why.into() })
+    }
+
     pub(crate) fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged(what.into().into())
     }
@@ -243,6 +253,12 @@ impl Error {
             Some(own) => own.clone(),
             None => Self::Store { tried, source },
         }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::Replication(Box::new(failure))
     }
 }
 

@@ -17,6 +17,7 @@ pub mod letters;
 pub mod log;
 pub mod outbox;
 pub mod relay;
+pub mod replication;
 
 mod spans;
 

@@ -6,6 +6,7 @@
 
 mod client;
 mod config;
+mod dial;
 mod span;
 mod tls;
 
@@ -21,6 +22,7 @@ use crate::{Error, ErrorKind};
 pub(crate) use config::config_of;
 
 pub use client::{PgClient, PgScope, SystemTx, TenantTx};
+pub use dial::{ByteStream, PgAddress};
 
 /// Connections a service holds at most; PostgreSQL's default allows 100 for everybody.
 pub const POOL_CONNECTIONS_MAX: usize = 8;
