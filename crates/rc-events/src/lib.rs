@@ -18,6 +18,7 @@ pub mod log;
 pub mod outbox;
 pub mod relay;
 pub mod replication;
+pub mod slot;
 
 mod spans;
 
@@ -34,6 +35,7 @@ pub use letters::{
 };
 pub use log::Log;
 pub use relay::{Pruned, Relay, RelayOptions, RelayStatus, Source};
+pub use slot::SlotSource;
 pub use spans::{LINKS_MAX, TRACES_MAX};
 
 /// A boxed future, for traits that cross crates.

@@ -17,8 +17,8 @@ use crate::Error;
 
 pub use failure::Failure;
 pub(crate) use session::{Session, text};
-pub use slots::{SlotHealth, slots};
 pub(crate) use slots::{Created, Server, diverged};
+pub use slots::{SlotHealth, slots};
 pub(crate) use stream::{EPOCH_MS, Item, Stream};
 
 /// A place in the write-ahead log: a byte count since the cluster was made. It means nothing in another

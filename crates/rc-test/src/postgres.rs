@@ -39,6 +39,10 @@ const FAST: &str = "-c fsync=off -c full_page_writes=off -c shared_buffers=64MB 
 /// A server that keeps what it has acknowledged, with a cache of a fraction of a small machine.
 const DURABLE: &str = "-c fsync=on -c full_page_writes=on -c synchronous_commit=on -c shared_buffers=256MB";
 
+/// A server of the fast kind that writes what logical replication needs.
+const LOGICAL: &str = "-c fsync=off -c full_page_writes=off -c shared_buffers=64MB -c autovacuum_naptime=5s \
+     -c wal_level=logical -c max_replication_slots=40 -c max_wal_senders=40";
+
 /// A running server. Dropping the last use of a server of one's own stops it; the shared one lives as
 /// long as the process.
 pub struct Postgres {
@@ -96,6 +100,15 @@ impl Postgres {
     #[must_use]
     pub fn start_durable() -> Self {
         Self::start_with(DURABLE, false)
+    }
+
+    /// A server of the caller's own with `wal_level=logical`.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start.
+    #[must_use]
+    pub fn start_logical(tcp: bool) -> Self {
+        Self::start_with(LOGICAL, tcp)
     }
 
     fn start_with(settings: &'static str, tcp: bool) -> Self {

@@ -17,6 +17,7 @@ use crate::lease::LEASES;
 use crate::{Error, faults};
 
 pub use pair::{PART_ROWS, PostgresSource};
+pub(crate) use snapshot::{PairCursor, RowKey, Snapshot};
 
 /// The outbox's tables.
 pub const MIGRATIONS: Migrations = Migrations::new(

@@ -244,12 +244,20 @@ impl Input {
     }
 
     fn expect(&mut self, tag: u8) -> Result<(), Error> {
-        if self.u8()? == tag { Ok(()) } else { Err(broken("a row with a wrong tag")) }
+        if self.u8()? == tag {
+            Ok(())
+        } else {
+            Err(broken("a row with a wrong tag"))
+        }
     }
 
     /// Text that ends with a zero byte.
     fn text(&mut self) -> Result<String, Error> {
-        let end = self.0.iter().position(|byte| *byte == 0).ok_or_else(|| broken("half a text"))?;
+        let end = self
+            .0
+            .iter()
+            .position(|byte| *byte == 0)
+            .ok_or_else(|| broken("half a text"))?;
         let text = self.0.split_to(end);
         self.0.advance(1);
         match std::str::from_utf8(&text) {
@@ -260,7 +268,11 @@ impl Input {
 
     fn columns(&mut self) -> Result<usize, Error> {
         let count = usize::from(self.u16()?);
-        if count > COLUMNS_MAX { Err(broken("too many columns")) } else { Ok(count) }
+        if count > COLUMNS_MAX {
+            Err(broken("too many columns"))
+        } else {
+            Ok(count)
+        }
     }
 
     fn relation(&mut self) -> Result<Relation, Error> {
@@ -279,7 +291,11 @@ impl Input {
         Ok(Relation {
             id,
             // An empty name means the schema of the system's own tables.
-            schema: if schema.is_empty() { "pg_catalog".to_owned() } else { schema },
+            schema: if schema.is_empty() {
+                "pg_catalog".to_owned()
+            } else {
+                schema
+            },
             table,
             identity,
             columns,

@@ -49,7 +49,9 @@ impl Answer {
 
 /// The text in column `at`.
 pub(crate) fn text(row: &[Option<Bytes>], at: usize) -> Option<&str> {
-    row.get(at)?.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok())
+    row.get(at)?
+        .as_deref()
+        .and_then(|bytes| std::str::from_utf8(bytes).ok())
 }
 
 impl Session {
@@ -177,7 +179,9 @@ async fn authenticate(wire: &mut Wire, address: &PgAddress) -> Result<(), Error>
                 frontend::password_message(hash.as_bytes(), &mut wire.outbox).map_err(malformed)?;
             }
             10 => {
-                let offered = body.split(|byte| *byte == 0).any(|name| name == SCRAM_SHA_256.as_bytes());
+                let offered = body
+                    .split(|byte| *byte == 0)
+                    .any(|name| name == SCRAM_SHA_256.as_bytes());
                 if !offered {
                     return Err(Error::invalid("the server offers no SCRAM-SHA-256"));
                 }
@@ -197,7 +201,11 @@ async fn authenticate(wire: &mut Wire, address: &PgAddress) -> Result<(), Error>
                 .ok_or_else(|| unexpected(tag))?
                 .finish(&body)
                 .map_err(malformed)?,
-            _ => return Err(Error::invalid("the server asks for a way to log in that is not spoken here")),
+            _ => {
+                return Err(Error::invalid(
+                    "the server asks for a way to log in that is not spoken here",
+                ));
+            }
         }
         wire.send().await?;
     }
@@ -230,7 +238,9 @@ fn row(body: &mut Bytes) -> Option<Vec<Option<Bytes>>> {
         .map(|_| match body.try_get_i32().ok()? {
             -1 => Some(None),
             length => {
-                let length = usize::try_from(length).ok().filter(|length| *length <= body.len())?;
+                let length = usize::try_from(length)
+                    .ok()
+                    .filter(|length| *length <= body.len())?;
                 Some(Some(body.split_to(length)))
             }
         })
@@ -242,7 +252,9 @@ pub(super) fn refused(tried: &'static str, body: &[u8]) -> Error {
     let field = |letter: u8| {
         let mut fields = body.split(|byte| *byte == 0);
         let found = fields.find_map(|field| field.split_first().filter(|(first, _)| **first == letter));
-        found.map_or_else(String::new, |(_, text)| String::from_utf8_lossy(text).into_owned())
+        found.map_or_else(String::new, |(_, text)| {
+            String::from_utf8_lossy(text).into_owned()
+        })
     };
     Error::from(Failure::Refused {
         tried,
@@ -252,7 +264,10 @@ pub(super) fn refused(tried: &'static str, body: &[u8]) -> Error {
 }
 
 fn unexpected(tag: u8) -> Error {
-    Error::stream(format!("the server sent a message `{}` out of turn", char::from(tag).escape_default()))
+    Error::stream(format!(
+        "the server sent a message `{}` out of turn",
+        char::from(tag).escape_default()
+    ))
 }
 
 fn malformed(error: std::io::Error) -> Error {

@@ -69,11 +69,15 @@ pub(crate) struct Created {
 impl Session {
     /// Which server it is; in replication mode only.
     pub(crate) async fn server(&mut self) -> Result<Server, Error> {
-        let answer = self.query("failed to identify the server", "IDENTIFY_SYSTEM").await?;
+        let answer = self
+            .query("failed to identify the server", "IDENTIFY_SYSTEM")
+            .await?;
         let field = |at| answer.first(at).unwrap_or_default();
         Ok(Server {
             system: field(0).to_owned(),
-            timeline: field(1).parse().map_err(|_| Error::damaged("the server names no timeline"))?,
+            timeline: field(1)
+                .parse()
+                .map_err(|_| Error::damaged("the server names no timeline"))?,
             end: Lsn::read(field(2))?,
         })
     }
@@ -112,8 +116,15 @@ impl Session {
         let tried = "failed to make a replication slot";
         let version = other.query(tried, "SHOW server_version_num").await?;
         let version: u32 = version.first(0).and_then(|text| text.parse().ok()).unwrap_or(0);
-        let options = if version >= FAILOVER_VERSION { "(SNAPSHOT 'export', FAILOVER)" } else { "EXPORT_SNAPSHOT" };
-        let sql = format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput {options}", ident(name));
+        let options = if version >= FAILOVER_VERSION {
+            "(SNAPSHOT 'export', FAILOVER)"
+        } else {
+            "EXPORT_SNAPSHOT"
+        };
+        let sql = format!(
+            "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput {options}",
+            ident(name)
+        );
         let made = self.query_within(LONG_ANSWER_TIME_MAX, tried, &sql).await?;
         let from = Lsn::read(made.first(1).unwrap_or_default())?;
         let exported = made.first(2).unwrap_or_default().to_owned();
@@ -125,8 +136,17 @@ impl Session {
         let before = other.query(tried, "SELECT pg_current_snapshot()").await?;
         let before = before.first(0).unwrap_or_default().to_owned();
         other.query(tried, "COMMIT").await?;
-        let restart = other.slots(name).await?.pop().and_then(|slot| slot.restart).unwrap_or(from);
-        Ok(Created { from, restart, before })
+        let restart = other
+            .slots(name)
+            .await?
+            .pop()
+            .and_then(|slot| slot.restart)
+            .unwrap_or(from);
+        Ok(Created {
+            from,
+            restart,
+            before,
+        })
     }
 
     /// Drops a slot, and ends who streams from it: a relay that was stopped and no longer leads.
@@ -147,7 +167,12 @@ impl Session {
             literal(name)
         );
         for _ in 0..ATTEMPTS {
-            if self.query("failed to free a replication slot", &sql).await?.rows.is_empty() {
+            if self
+                .query("failed to free a replication slot", &sql)
+                .await?
+                .rows
+                .is_empty()
+            {
                 return Ok(());
             }
             tokio::time::sleep(PAUSE).await;
@@ -186,10 +211,16 @@ impl Session {
         let has = self.query(tried, &sql).await?;
         let same = has.rows.len() == tables.len()
             && tables.iter().all(|(schema, table)| {
-                has.rows.iter().any(|row| text(row, 0) == Some(schema) && text(row, 1) == Some(table))
+                has.rows
+                    .iter()
+                    .any(|row| text(row, 0) == Some(schema) && text(row, 1) == Some(table))
             });
         if !same {
-            self.query(tried, &format!("ALTER PUBLICATION {} SET TABLE {listed}", ident(name))).await?;
+            self.query(
+                tried,
+                &format!("ALTER PUBLICATION {} SET TABLE {listed}", ident(name)),
+            )
+            .await?;
         }
         Ok(())
     }
@@ -197,7 +228,10 @@ impl Session {
     /// Where this server's history left the timeline `timeline`; in replication mode only.
     pub(crate) async fn branched_at(&mut self, timeline: u32, now: u32) -> Result<Option<Lsn>, Error> {
         let answer = self
-            .query("failed to read the server's history", &format!("TIMELINE_HISTORY {now}"))
+            .query(
+                "failed to read the server's history",
+                &format!("TIMELINE_HISTORY {now}"),
+            )
             .await?;
         Ok(branch(answer.first(1).unwrap_or_default(), timeline))
     }
@@ -223,9 +257,16 @@ pub(crate) async fn diverged(
         // A server whose disk was put back.
         server.end
     } else {
-        session.branched_at(timeline, server.timeline).await?.unwrap_or(Lsn(0))
+        session
+            .branched_at(timeline, server.timeline)
+            .await?
+            .unwrap_or(Lsn(0))
     };
-    if published > branched { Err(Failure::Diverged { published, branched }.into()) } else { Ok(()) }
+    if published > branched {
+        Err(Failure::Diverged { published, branched }.into())
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

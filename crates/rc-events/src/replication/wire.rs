@@ -67,7 +67,9 @@ impl Wire {
         let [tag, length @ ..] = *head;
         let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
         if !(4..=FRAME_BYTES_MAX).contains(&length) {
-            return Err(Error::stream(format!("a message of {length} bytes; at most {FRAME_BYTES_MAX} are taken")));
+            return Err(Error::stream(format!(
+                "a message of {length} bytes; at most {FRAME_BYTES_MAX} are taken"
+            )));
         }
         if self.inbox.len() < 1 + length {
             return Ok(None);

@@ -50,7 +50,13 @@ impl PgAddress {
         let target = config::config_of(url)?;
         let config = &target.config;
         let ports = config.get_ports();
-        let port = |index: usize| ports.get(index).or_else(|| ports.first()).copied().unwrap_or(PORT);
+        let port = |index: usize| {
+            ports
+                .get(index)
+                .or_else(|| ports.first())
+                .copied()
+                .unwrap_or(PORT)
+        };
         let hosts = if config.get_hosts().is_empty() {
             let addresses = config.get_hostaddrs().iter();
             addresses.map(|address| Host::Tcp(address.to_string())).collect()
@@ -61,7 +67,11 @@ impl PgAddress {
             .get_user()
             .ok_or_else(|| Error::new(ErrorKind::Url, "the store URL names no user"))?;
         Ok(Self {
-            hosts: hosts.into_iter().enumerate().map(|(index, host)| (host, port(index))).collect(),
+            hosts: hosts
+                .into_iter()
+                .enumerate()
+                .map(|(index, host)| (host, port(index)))
+                .collect(),
             trusted: target.trusted,
             user: user.to_owned(),
             password: config.get_password().map(<[u8]>::to_vec),
@@ -122,10 +132,15 @@ impl PgAddress {
         let mut tls = tls::Tls::trusting(root)?;
         stream.write_all(&SSL_REQUEST).await.map_err(failed)?;
         if stream.read_u8().await.map_err(failed)? != b'S' {
-            return Err(Error::new(ErrorKind::Url, "the server does not offer TLS, and `sslmode` asks for it"));
+            return Err(Error::new(
+                ErrorKind::Url,
+                "the server does not offer TLS, and `sslmode` asks for it",
+            ));
         }
-        let connect = <tls::Tls as MakeTlsConnect<TcpStream>>::make_tls_connect(&mut tls, host)
-            .map_err(|error| Error::caused(ErrorKind::Url, "no certificate can bear the host's name", error))?;
+        let connect =
+            <tls::Tls as MakeTlsConnect<TcpStream>>::make_tls_connect(&mut tls, host).map_err(|error| {
+                Error::caused(ErrorKind::Url, "no certificate can bear the host's name", error)
+            })?;
         Ok(Box::new(connect.connect(stream).await.map_err(failed)?))
     }
 }

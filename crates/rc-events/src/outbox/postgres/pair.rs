@@ -16,6 +16,7 @@ use crate::event::{NewEvent, Place};
 use crate::lease::{Epoch, Lease};
 use crate::log::Log;
 use crate::relay::{Backlog, Fetched, Pruned, Source};
+use crate::slot::{self, SlotCursor};
 use crate::{BoxFuture, Error, faults};
 
 /// Rows taken from an open pair at a time. A pair is sorted for each of these, so more is cheaper for a
@@ -226,6 +227,9 @@ impl Source for PostgresSource {
 
     fn fetch<'a>(&'a self, cursor: &'a Cursor, limit: ReadLimit) -> BoxFuture<'a, Result<Fetched, Error>> {
         Box::pin(async move {
+            if SlotCursor::is_one(cursor) {
+                return slot::take_over(&self.db, cursor, limit).await;
+            }
             let mut ahead = self.ahead.lock().await;
             let mut at = cursor.clone();
             if ahead.from != *cursor || ahead.rows.is_empty() {
@@ -260,7 +264,7 @@ impl Source for PostgresSource {
 
     fn backlog<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<Backlog, Error>> {
         Box::pin(async move {
-            let at = PairCursor::parse(cursor)?;
+            let at = SlotCursor::parse(cursor)?.pair();
             let mut client = self.db.client().await?;
             let tx = client.system().await?;
             let running = texts(&at.done.running);
@@ -284,7 +288,7 @@ impl Source for PostgresSource {
     ) -> BoxFuture<'a, Result<Pruned, Error>> {
         Box::pin(async move {
             // Below xmin everything had ended, and what was visible was taken.
-            let settled = PairCursor::parse(cursor)?.done.xmin;
+            let settled = SlotCursor::parse(cursor)?.done.xmin;
             retain(&self.db, settled, keep)
                 .await
                 .map_err(Error::from_store("failed to prune the outbox"))

@@ -7,15 +7,15 @@ use crate::bus::Cursor;
 
 /// Which transactions were visible at a moment: all below `xmax` that are not in `running`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Snapshot {
-    pub(super) xmin: u64,
-    pub(super) xmax: u64,
-    pub(super) running: Vec<u64>,
+pub(crate) struct Snapshot {
+    pub(crate) xmin: u64,
+    pub(crate) xmax: u64,
+    pub(crate) running: Vec<u64>,
 }
 
 impl Snapshot {
     /// Before the first transaction.
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self {
             xmin: 1,
             xmax: 1,
@@ -23,7 +23,7 @@ impl Snapshot {
         }
     }
 
-    pub(super) fn parse(text: &str) -> Result<Self, Error> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let broken = || Error::damaged(format!("`{text}` is not a snapshot"));
         let mut parts = text.split(':');
         let mut number = || parts.next().and_then(|part| part.parse().ok()).ok_or_else(broken);
@@ -44,8 +44,18 @@ impl Snapshot {
         Ok(Self { xmin, xmax, running })
     }
 
+    /// Whether what this transaction wrote was visible, given that it committed.
+    pub(crate) fn sees(&self, xid: u64) -> bool {
+        xid < self.xmax && !self.running.contains(&xid)
+    }
+
+    /// Whether it sees everything that `earlier` sees.
+    pub(crate) fn covers(&self, earlier: &Self) -> bool {
+        self.xmax >= earlier.xmax && !self.running.iter().any(|xid| earlier.sees(*xid))
+    }
+
     /// Whether anything can have committed between `self` and `later`.
-    pub(super) fn differs(&self, later: &Self) -> bool {
+    pub(crate) fn differs(&self, later: &Self) -> bool {
         self.xmax != later.xmax || self.running.iter().any(|xid| !later.running.contains(xid))
     }
 }
@@ -63,19 +73,31 @@ impl std::fmt::Display for Snapshot {
 
 /// The last row that was taken of an unfinished pair, by the order inside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct RowKey {
-    pub(super) tenant: String,
-    pub(super) topic: String,
-    pub(super) key: String,
-    pub(super) kseq: i64,
+pub(crate) struct RowKey {
+    pub(crate) tenant: String,
+    pub(crate) topic: String,
+    pub(crate) key: String,
+    pub(crate) kseq: i64,
+}
+
+impl RowKey {
+    /// Before every row.
+    pub(crate) fn start() -> Self {
+        Self {
+            tenant: String::new(),
+            topic: String::new(),
+            key: String::new(),
+            kseq: 0,
+        }
+    }
 }
 
 /// Where a relay is: everything visible in `done` was taken, and of the pair (`done`, `to`) everything
 /// up to `after`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct PairCursor {
-    pub(super) done: Snapshot,
-    pub(super) open: Option<(Snapshot, RowKey)>,
+pub(crate) struct PairCursor {
+    pub(crate) done: Snapshot,
+    pub(crate) open: Option<(Snapshot, RowKey)>,
 }
 
 /// The cursor on the bus.
@@ -90,7 +112,7 @@ struct Wire {
 }
 
 impl PairCursor {
-    pub(super) fn parse(cursor: &Cursor) -> Result<Self, Error> {
+    pub(crate) fn parse(cursor: &Cursor) -> Result<Self, Error> {
         if cursor.as_str().is_empty() {
             return Ok(Self {
                 done: Snapshot::start(),
@@ -115,7 +137,7 @@ impl PairCursor {
         })
     }
 
-    pub(super) fn to_cursor(&self) -> Cursor {
+    pub(crate) fn to_cursor(&self) -> Cursor {
         let (to, after) = match &self.open {
             Some((to, after)) => (Some(to.to_string()), Some(after.clone())),
             None => (None, None),

@@ -90,7 +90,11 @@ fn put_tuple(out: &mut BytesMut, tuple: &Tuple) {
             Value::Null => out.put_u8(b'n'),
             Value::Unchanged => out.put_u8(b'u'),
             Value::Text(bytes) | Value::Binary(bytes) => {
-                out.put_u8(if matches!(value, Value::Text(_)) { b't' } else { b'b' });
+                out.put_u8(if matches!(value, Value::Text(_)) {
+                    b't'
+                } else {
+                    b'b'
+                });
                 out.put_u32(bytes.len().try_into().unwrap());
                 out.put_slice(bytes);
             }
@@ -136,16 +140,25 @@ prop_compose! {
 
 fn a_message() -> impl Strategy<Value = Message> {
     prop_oneof![
-        (any::<u64>(), any::<i64>(), any::<u32>())
-            .prop_map(|(commit, at_us, xid)| Message::Begin(Begin { commit: Lsn(commit), at_us, xid })),
-        (any::<u64>(), any::<u64>()).prop_map(|(lsn, end)| Message::Commit { lsn: Lsn(lsn), end: Lsn(end) }),
+        (any::<u64>(), any::<i64>(), any::<u32>()).prop_map(|(commit, at_us, xid)| Message::Begin(Begin {
+            commit: Lsn(commit),
+            at_us,
+            xid
+        })),
+        (any::<u64>(), any::<u64>()).prop_map(|(lsn, end)| Message::Commit {
+            lsn: Lsn(lsn),
+            end: Lsn(end)
+        }),
         Just(Message::Origin),
         Just(Message::Type),
         Just(Message::Note),
         a_relation().prop_map(Message::Relation),
         (any::<u32>(), a_tuple()).prop_map(|(table, new)| Message::Insert { table, new }),
-        (any::<u32>(), prop::option::of(an_old()), a_tuple())
-            .prop_map(|(table, old, new)| Message::Update { table, old, new }),
+        (any::<u32>(), prop::option::of(an_old()), a_tuple()).prop_map(|(table, old, new)| Message::Update {
+            table,
+            old,
+            new
+        }),
         (any::<u32>(), an_old()).prop_map(|(table, old)| Message::Delete { table, old }),
         prop::collection::vec(any::<u32>(), 0..5).prop_map(|tables| Message::Truncate { tables }),
     ]
