@@ -77,7 +77,7 @@ impl Session {
             system: field(0).to_owned(),
             timeline: field(1)
                 .parse()
-                .map_err(|_| Error::damaged("the server names no timeline"))?,
+                .map_err(|error| Error::damaged(format!("the server's timeline: {error}")))?,
             end: Lsn::read(field(2))?,
         })
     }

@@ -99,11 +99,16 @@ impl Columns {
 
     fn number(&self, row: &Tuple, at: usize) -> Result<i64, Error> {
         let bytes = self.bytes(row, at)?;
-        Ok(i64::from_be_bytes(bytes[..].try_into().map_err(|_| wrong(at))?))
+        let bytes = bytes
+            .first_chunk()
+            .filter(|_| bytes.len() == 8)
+            .ok_or_else(|| wrong(at))?;
+        Ok(i64::from_be_bytes(*bytes))
     }
 
     fn text(&self, row: &Tuple, at: usize) -> Result<String, Error> {
-        String::from_utf8(self.bytes(row, at)?.to_vec()).map_err(|_| wrong(at))
+        let bytes = self.bytes(row, at)?;
+        std::str::from_utf8(&bytes).map(str::to_owned).or(Err(wrong(at)))
     }
 }
 
