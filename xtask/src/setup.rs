@@ -60,6 +60,15 @@ pub(crate) const SCHEMATHESIS: Tool = Tool {
     source: Source::Python,
 };
 
+/// The bus of platforms with more than one machine, for the tests that start one.
+pub(crate) const NATS_SERVER: Tool = Tool {
+    name: "nats-server",
+    version: "2.15.2",
+    source: Source::Go {
+        package: "github.com/nats-io/nats-server/v2",
+    },
+};
+
 /// Other people's code that reads and checks a log which `rc-ledger` wrote.
 pub(crate) const LEDGER_CHECK: Tool = Tool {
     name: "ledger-check",
@@ -70,7 +79,7 @@ pub(crate) const LEDGER_CHECK: Tool = Tool {
 };
 
 /// All pinned tools, cheapest to install first.
-const TOOLS: [&Tool; 4] = [&LEDGER_CHECK, &SCHEMATHESIS, &GITLEAKS, &CARGO_DENY];
+const TOOLS: [&Tool; 5] = [&LEDGER_CHECK, &SCHEMATHESIS, &NATS_SERVER, &GITLEAKS, &CARGO_DENY];
 
 /// Installs whatever is missing; well under a second when nothing is.
 pub(crate) fn run(cx: &Cx) -> Result<(), Stop> {

@@ -9,6 +9,8 @@
 
 pub mod bus;
 pub mod consumer;
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
 pub mod error;
 pub mod event;
 pub mod faults;

@@ -3,7 +3,7 @@
 //!
 //! It refuses to skip: what is not installed makes the test fail with the command that installs it.
 //!
-//! Read first: [`Postgres`]; for faults, [`chaos::Proxy`] (networks) and [`disk`] (disks). The clock that moves by hand is `rc_model::clock::ManualClock`.
+//! Read first: [`Postgres`] and [`Nats`]; for faults, [`chaos::Proxy`] (networks) and [`disk`] (disks). The clock that moves by hand is `rc_model::clock::ManualClock`.
 
 #![expect(
     clippy::panic,
@@ -13,14 +13,24 @@
 
 pub mod chaos;
 pub mod disk;
+pub mod nats;
 pub mod postgres;
 mod rng;
 pub mod spans;
 
 use std::time::Duration;
 
+pub use nats::Nats;
 pub use postgres::{Database, Postgres};
 pub use rng::Rng;
+
+/// A port of the loopback address that was free a moment ago.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port on loopback")
+        .port()
+}
 
 /// Waits until `what` holds; for things that happen in another task or process.
 ///

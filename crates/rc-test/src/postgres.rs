@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use crate::free_port;
+
 /// How long a server may take to answer its first query.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -419,14 +421,6 @@ fn unprivileged_user() -> Option<(u32, u32)> {
     };
     let user = of("postgres").or_else(|| of("nobody"));
     Some(user.expect("a user `postgres` or `nobody`: PostgreSQL refuses to run as root"))
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port on loopback")
-        .port()
 }
 
 #[cfg(test)]

@@ -108,7 +108,9 @@ fn file_faults(file: &Source) -> Vec<Fault> {
 
 /// Whether the file holds tests or benchmarks only.
 fn is_test(path: &str) -> bool {
-    path.ends_with("/tests.rs") || path.contains("/tests/") || path.contains("/benches/")
+    // A contract suite is tests that other crates run, too.
+    let suite = path.ends_with("/contract.rs") || path.contains("/contract/");
+    suite || path.ends_with("/tests.rs") || path.contains("/tests/") || path.contains("/benches/")
 }
 
 #[cfg(test)]

@@ -1,26 +1,6 @@
 use super::*;
 
-/// An event for tests; `id` is made of the key and the number, so that equal places have equal ids.
-pub(crate) fn event(tenant: &str, key: &str, kseq: u64) -> NewEvent {
-    let mut id = [0_u8; 16];
-    for (at, byte) in format!("{tenant}{key}{kseq}").bytes().enumerate() {
-        id[at % 16] = id[at % 16].wrapping_mul(31).wrapping_add(byte);
-    }
-    NewEvent {
-        id: Uuid::from_bytes(id),
-        tenant: TenantId::new(tenant).unwrap(),
-        topic: "docs".into(),
-        key: key.to_owned(),
-        kseq,
-        numbering: Numbering::Consecutive,
-        event_type: "doc.put.v1".into(),
-        schema: 1,
-        time: Timestamp::from_unix_ms(1_795_255_200_000),
-        fingerprint: [7; 16],
-        trace: TraceContext::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
-        payload: Bytes::from(format!("{{\"id\":\"{key}\",\"n\":{kseq}}}")),
-    }
-}
+pub(crate) use crate::contract::event;
 
 /// The published CloudEvents 1.0.2 JSON schema, the parts that say something about values.
 const SCHEMA: &str = r#"{
