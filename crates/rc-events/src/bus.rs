@@ -34,6 +34,9 @@ pub const CONSUMER_LAG_MAX: u64 = 1_000_000;
 /// Rows that one step of retention deletes: a few milliseconds of the writer's time.
 pub const RETAIN_ROWS_MAX: usize = 1_000;
 
+/// When to try again after a bus that is full said so: what makes room takes its time.
+pub const FULL_RETRY: Duration = Duration::from_secs(2);
+
 /// Which bus it is: made once with the bus, never again. Positions of one bus say nothing about another,
 /// also when it has the same name: a deleted and recreated stream, a file restored from a backup of last week.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,8 +214,11 @@ pub trait Bus: Send + Sync {
     fn retain<'a>(&'a self, retention: &'a Retention) -> BoxFuture<'a, Result<Retained, Error>>;
 }
 
-/// A publish that could break the order of a key, or that has nothing to say, is a mistake of the relay.
-pub(crate) fn check_batch(publish: &Publish) -> Result<(), Error> {
+/// For buses: a publish that is too large, or that has nothing to say, is a mistake of the relay.
+///
+/// # Errors
+/// [`Error::Invalid`].
+pub fn check_batch(publish: &Publish) -> Result<(), Error> {
     if publish.records.is_empty() || publish.records.len() > BATCH_ROWS_MAX {
         return Err(Error::invalid(format!(
             "a publish has 1 to {BATCH_ROWS_MAX} events, not {}",
@@ -222,8 +228,11 @@ pub(crate) fn check_batch(publish: &Publish) -> Result<(), Error> {
     Ok(())
 }
 
-/// A consumer that asks for events that were deleted must be told, not given the next ones.
-pub(crate) fn check_kept(after: Seq, first: Seq, tail: Seq) -> Result<(), Error> {
+/// For buses: a consumer that asks for events that were deleted must be told, not given the next ones.
+///
+/// # Errors
+/// [`Error::Pruned`], or [`Error::Damaged`] for a consumer ahead of the bus.
+pub fn check_kept(after: Seq, first: Seq, tail: Seq) -> Result<(), Error> {
     if after + 1 < first {
         return Err(Error::Pruned { after, first });
     }
@@ -236,8 +245,11 @@ pub(crate) fn check_kept(after: Seq, first: Seq, tail: Seq) -> Result<(), Error>
     Ok(())
 }
 
-/// The sequence has no holes by construction; a hole that is met is damage.
-pub(crate) fn check_gapless(after: Seq, events: &[Event]) -> Result<(), Error> {
+/// For buses: the sequence has no holes by construction; a hole that is met is damage.
+///
+/// # Errors
+/// [`Error::Damaged`].
+pub fn check_gapless(after: Seq, events: &[Event]) -> Result<(), Error> {
     let mut last = after;
     for event in events {
         if event.pos != last + 1 {

@@ -75,6 +75,9 @@ pub enum Error {
     /// Logical replication failed.
     #[error("{0}")]
     Replication(Box<Failure>),
+    /// The server that carries the bus says no, or is not one that may carry it; the code says which.
+    #[error("{}", .0.what)]
+    Server(Box<ServerFault>),
     /// Stored data contradicts itself.
     #[error("{0}")]
     Damaged(Box<str>),
@@ -111,6 +114,17 @@ pub struct Refused {
     pub place: String,
     /// Why.
     pub why: String,
+}
+
+/// Why a server of others does not carry the bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFault {
+    /// The kind, which is a code of its own: too old, not durable, full, the stream is gone.
+    pub code: &'static str,
+    /// What is wrong, and with which server.
+    pub what: String,
+    /// How long to wait before a retry can succeed; `None` when a person has to do something first.
+    pub retry_after: Option<Duration>,
 }
 
 /// One event of a batch that a consumer can never apply.
@@ -194,6 +208,7 @@ impl Error {
             Self::Refused(_) => "RC-EVT-010",
             Self::Poison(_) => "RC-EVT-011",
             Self::Unreachable { .. } => "RC-EVT-012",
+            Self::Server(fault) => fault.code,
             Self::Full(_) => "RC-EVT-013",
             Self::Breaker(_) => "RC-EVT-014",
             Self::Letter(_) => "RC-EVT-015",
@@ -211,6 +226,7 @@ impl Error {
             Self::Fenced(_) | Self::Moved(_) => Some(Duration::ZERO),
             Self::Unreachable { .. } => Some(rc_store::error::UNAVAILABLE_RETRY),
             Self::Replication(failure) => failure.retry_after(),
+            Self::Server(fault) => fault.retry_after,
             Self::Gap(_)
             | Self::Mismatch(_)
             | Self::Invalid(_)

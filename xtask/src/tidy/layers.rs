@@ -66,6 +66,10 @@ const PLACES: &[Place] = &[
         uses: ALL_BELOW_SERVICES,
     },
     Place {
+        name: "rc-cluster",
+        uses: ALL_BELOW_SERVICES,
+    },
+    Place {
         name: "rc-client",
         uses: &["rc-model"],
     },
@@ -74,6 +78,7 @@ const PLACES: &[Place] = &[
         name: "rc",
         uses: &[
             "rc-client",
+            "rc-cluster",
             "rc-events",
             "rc-ledger",
             "rc-model",
@@ -130,6 +135,7 @@ const FENCED: &[(&[&str], &[&str], &str)] = &[
         &[
             "rc-bench",
             "rc-client",
+            "rc-cluster",
             "rc-events",
             "rc-observe",
             "rc-runtime",
