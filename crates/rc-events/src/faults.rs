@@ -25,8 +25,10 @@ mod armed {
     /// What a test wants of this process.
     #[derive(Debug, Default)]
     pub struct Armed {
-        /// The point that ends the process, and at which of its visits: 1 is the first.
+        /// The point at which something happens, and at which of its visits: 1 is the first.
         pub point: Option<(String, AtomicI64)>,
+        /// What happens there; `None`: the process ends.
+        pub act: Option<fn()>,
         /// Mistakes to make.
         pub mutations: Vec<String>,
     }
@@ -41,14 +43,18 @@ mod armed {
         ARMED.set(armed)
     }
 
-    /// Ends the process here, if this visit of this point is the armed one.
+    /// Does what the process is armed for, if this visit of this point is the armed one.
     pub fn point(name: &'static str) {
-        if let Some((armed, left)) = ARMED.get().and_then(|armed| armed.point.as_ref())
-            && armed == name
+        let Some(armed) = ARMED.get() else { return };
+        if let Some((point, left)) = &armed.point
+            && point == name
             && left.fetch_sub(1, Ordering::SeqCst) == 1
         {
-            // As `kill -9` would: nothing is flushed, nothing unwinds.
-            std::process::abort();
+            match armed.act {
+                Some(act) => act(),
+                // As `kill -9` would: nothing is flushed, nothing unwinds.
+                None => std::process::abort(),
+            }
         }
     }
 

@@ -28,6 +28,10 @@ pub enum Weather {
     Silent,
     /// Connections are closed as soon as they come; those that are there stay.
     Refusing,
+    /// Requests pass, and no answer comes back: the acknowledgement that gets lost.
+    Unanswered,
+    /// The far side of every connection is gone, and the near side is not told: a host that lost its power.
+    HalfOpen,
 }
 
 /// A running proxy; over when dropped.
@@ -52,6 +56,15 @@ struct Shared {
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+/// Which direction bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// From the client to the server.
+    There,
+    /// Back to the client.
+    Back,
 }
 
 #[derive(Debug, Clone)]
@@ -110,6 +123,12 @@ impl Proxy {
     /// Changes the weather, for the connections that are there, too.
     pub fn set(&self, weather: Weather) {
         *lock(&self.shared.weather) = weather;
+        if weather == Weather::HalfOpen {
+            // Each client is followed by its server.
+            for server in lock(&self.shared.open).iter().skip(1).step_by(2) {
+                server.cut();
+            }
+        }
     }
 
     /// Cuts every connection, over TCP with a reset as a dead host's neighbour sends it. Returns how many
@@ -168,21 +187,25 @@ impl Shared {
         server.prepare();
         let (client_too, server_too) = (client.clone(), server.clone());
         lock(&self.open).extend([client.clone(), server.clone()]);
-        for (from, to) in [(client, server), (server_too, client_too)] {
+        for (from, to, way) in [(client, server, Way::There), (server_too, client_too, Way::Back)] {
             let shared = Arc::clone(self);
-            spawn("chaos-pass", move || shared.pass(from, to));
+            spawn("chaos-pass", move || shared.pass(from, to, way));
         }
     }
 
-    fn is_silent(&self) -> bool {
-        *lock(&self.weather) == Weather::Silent
+    fn is_silent(&self, way: Way) -> bool {
+        match *lock(&self.weather) {
+            Weather::Silent | Weather::HalfOpen => true,
+            Weather::Unanswered => way == Way::Back,
+            Weather::Clear | Weather::Slow(_) | Weather::Refusing => false,
+        }
     }
 
     /// Passes bytes on in one direction until its end.
-    fn pass(&self, mut from: Stream, mut to: Stream) {
+    fn pass(&self, mut from: Stream, mut to: Stream, way: Way) {
         let mut piece = vec![0; PIECE_BYTES];
         while !self.over.load(Ordering::Relaxed) {
-            if self.is_silent() {
+            if self.is_silent(way) {
                 std::thread::sleep(LOOK_EVERY);
                 continue;
             }
@@ -202,7 +225,7 @@ impl Shared {
                 std::thread::sleep(delay);
             }
             // What was read when the cable was pulled arrives when it is back, if anybody is there.
-            while self.is_silent() && !self.over.load(Ordering::Relaxed) {
+            while self.is_silent(way) && !self.over.load(Ordering::Relaxed) {
                 std::thread::sleep(LOOK_EVERY);
             }
             if to.write_all(&piece[..count]).is_err() {

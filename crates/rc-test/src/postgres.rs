@@ -113,7 +113,21 @@ impl Postgres {
         Self::start_with(LOGICAL, tcp)
     }
 
+    /// A server of the caller's own with its data in `data`, an empty folder on a disk that may lose its power.
+    /// It listens on loopback. `durable`: it waits for the disk at every commit.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start.
+    #[must_use]
+    pub fn start_on(data: &Path, durable: bool) -> Self {
+        Self::start_in(Some(data), if durable { DURABLE } else { FAST }, true)
+    }
+
     fn start_with(settings: &'static str, tcp: bool) -> Self {
+        Self::start_in(None, settings, tcp)
+    }
+
+    fn start_in(data: Option<&Path>, settings: &'static str, tcp: bool) -> Self {
         let programs = programs();
         let folder = tempfile::Builder::new()
             .prefix("rc-test-pg-")
@@ -132,6 +146,12 @@ impl Postgres {
             settings,
             watchdog: Mutex::new(None),
         };
+        if let Some(elsewhere) = data {
+            if let Some((user, group)) = owner {
+                std::os::unix::fs::chown(elsewhere, Some(user), Some(group)).expect("root gives files away");
+            }
+            std::os::unix::fs::symlink(elsewhere, server.folder.join("data")).expect("a folder of ours");
+        }
         let data = server.folder.join("data");
         let made = server
             .command("initdb")
@@ -267,7 +287,28 @@ impl Postgres {
         self.close();
     }
 
-    /// Starts the server again after [`Self::stop`].
+    /// Kills the server and all its processes with `kill -9`, and keeps its data for [`Self::start_again`].
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&self) {
+        let pid = fs_err::read_to_string(self.folder.join("data/postmaster.pid")).expect("the server runs");
+        let pid = pid
+            .lines()
+            .next()
+            .expect("its first line is the process id")
+            .trim();
+        let children = fs_err::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        for pid in std::iter::once(pid).chain(children.split_whitespace()) {
+            if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
+                // One that ended meanwhile is what we want.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        self.stop();
+    }
+
+    /// Starts the server again after [`Self::stop`] or [`Self::kill`].
     ///
     /// # Panics
     /// When it does not start.

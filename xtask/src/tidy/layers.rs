@@ -100,6 +100,17 @@ const PLACES: &[Place] = &[
         uses: &["rc-model", DEV],
     },
     Place {
+        name: "rc-chaos",
+        uses: &[
+            "rc-cluster",
+            "rc-events",
+            "rc-model",
+            "rc-outbox",
+            "rc-store",
+            DEV,
+        ],
+    },
+    Place {
         name: "xtask",
         uses: &[],
     },
@@ -112,7 +123,7 @@ const DEV: &str = "rc-test";
 const FENCED: &[(&[&str], &[&str], &str)] = &[
     (
         &["clap", "clap_complete", "clap_mangen", "miette", "indicatif"],
-        &["rc", "rc-bench", "xtask"],
+        &["rc", "rc-bench", "rc-chaos", "xtask"],
         "nothing below the binary knows the command line",
     ),
     (
@@ -127,13 +138,22 @@ const FENCED: &[(&[&str], &[&str], &str)] = &[
             "deadpool-postgres",
             "postgres-types",
         ],
-        &["rc-store", "rc-outbox", "rc-events", "rc-services", "rc-test", "rc-bench"],
+        &[
+            "rc-store",
+            "rc-outbox",
+            "rc-events",
+            "rc-services",
+            "rc-test",
+            "rc-bench",
+            "rc-chaos",
+        ],
         "SQL is written in the store and in what owns tables",
     ),
     (
         &["tokio", "hyper", "hyper-util", "tokio-util", "rustls", "socket2"],
         &[
             "rc-bench",
+            "rc-chaos",
             "rc-client",
             "rc-cluster",
             "rc-events",

@@ -1,0 +1,186 @@
+//! What a consumer does here: one row an event, without a unique key, so that a second effect shows as what it is.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rc_events::consumer::{postgres, sqlite};
+use rc_events::{Applied, BoxFuture, Error, Event, Projection};
+use rc_store::{Migration, Migrations, Postgres, PostgresOptions, Sqlite, SqliteOptions};
+
+use crate::failure::{Failure, Result};
+use crate::history::Fact;
+
+/// The consumer's name.
+pub(crate) const NAME: &str = "effects";
+
+const EFFECTS: Migrations = Migrations::new(
+    "effects",
+    &[Migration {
+        number: 1,
+        name: "create_effects",
+        up: "CREATE TABLE effects (n INTEGER PRIMARY KEY, fact text NOT NULL)",
+        down: "DROP TABLE effects",
+    }],
+);
+
+const EFFECTS_POSTGRES: Migrations = Migrations::new(
+    "effects",
+    &[Migration {
+        number: 1,
+        name: "create_effects",
+        up: "CREATE TABLE effects (n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, fact text NOT NULL)",
+        down: "DROP TABLE effects",
+    }],
+);
+
+const ALL: &str = "SELECT fact FROM effects ORDER BY n";
+const ADD: &str = "INSERT INTO effects (fact) VALUES (?1)";
+const ADD_POSTGRES: &str =
+    "INSERT INTO effects (fact) SELECT fact FROM unnest($1::text[]) WITH ORDINALITY AS f (fact, n)
+     ORDER BY n";
+
+/// Which store, and where: `sqlite:/path`, `postgres:postgresql://...`.
+#[derive(Debug, Clone)]
+pub(crate) enum At {
+    Sqlite(PathBuf),
+    Postgres(String),
+}
+
+impl std::str::FromStr for At {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text.split_once(':') {
+            Some(("sqlite", path)) => Ok(Self::Sqlite(path.into())),
+            Some(("postgres", url)) => Ok(Self::Postgres(url.to_owned())),
+            _ => Err(format!("`{text}` is no store for effects")),
+        }
+    }
+}
+
+impl At {
+    /// The consumer's store, made when it is not there.
+    pub(crate) async fn projection(&self) -> Result<Effects> {
+        Ok(match self {
+            Self::Sqlite(path) => {
+                let db = Sqlite::open(path, SqliteOptions::default())?;
+                db.migrate(&sqlite::MIGRATIONS).await?;
+                db.migrate(&EFFECTS).await?;
+                Effects::Sqlite(db)
+            }
+            Self::Postgres(url) => {
+                let db = connect(url)?;
+                db.migrate(&postgres::MIGRATIONS).await?;
+                db.migrate(&EFFECTS_POSTGRES).await?;
+                Effects::Postgres(db)
+            }
+        })
+    }
+
+    /// The effects, in order.
+    pub(crate) async fn facts(&self) -> Result<Vec<Fact>> {
+        let texts: Vec<String> = match self {
+            Self::Sqlite(path) => {
+                let options = SqliteOptions {
+                    read_time_max: std::time::Duration::from_secs(60),
+                    ..SqliteOptions::default()
+                };
+                let db = Sqlite::open_readonly(path, options)?;
+                db.read("chaos.effects", |conn| {
+                    let mut select = conn.prepare_cached(ALL)?;
+                    let rows = select.query_map([], |row| row.get(0))?;
+                    Ok(rows.collect::<std::result::Result<_, _>>()?)
+                })
+                .await?
+            }
+            Self::Postgres(url) => {
+                let db = connect(url)?;
+                let mut client = db.client().await?;
+                let tx = client.system().await?;
+                let rows = tx.query(ALL, &[]).await?;
+                rows.iter().map(|row| row.get(0)).collect()
+            }
+        };
+        let read = |text: &String| serde_json::from_str(text).map_err(Failure::from);
+        texts.iter().map(read).collect()
+    }
+}
+
+fn connect(url: &str) -> Result<Postgres> {
+    Ok(Postgres::connect(
+        url,
+        &PostgresOptions::new("rc-chaos", "effects"),
+    )?)
+}
+
+/// The consumer's own side.
+#[derive(Debug)]
+pub(crate) enum Effects {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
+}
+
+fn texts(events: &[&Event]) -> Vec<String> {
+    let text = |event: &&Event| serde_json::to_string(&Fact::of(event)).expect("plain data");
+    events.iter().map(text).collect()
+}
+
+fn applied(fresh: usize, all: usize) -> Applied {
+    let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
+    Applied {
+        applied: count(fresh),
+        duplicates: count(all - fresh),
+    }
+}
+
+impl Projection for Effects {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn position(&self) -> BoxFuture<'_, std::result::Result<i64, Error>> {
+        Box::pin(async move {
+            match self {
+                Self::Sqlite(db) => Ok(db
+                    .read("chaos.position", |conn| sqlite::position(conn, NAME))
+                    .await?),
+                Self::Postgres(db) => {
+                    let mut client = db.client().await?;
+                    let tx = client.system().await?;
+                    Ok(postgres::position(&tx, NAME).await?)
+                }
+            }
+        })
+    }
+
+    fn apply(
+        &self,
+        from: i64,
+        events: Arc<Vec<Event>>,
+        upto: i64,
+    ) -> BoxFuture<'_, std::result::Result<Applied, Error>> {
+        Box::pin(async move {
+            match self {
+                Self::Sqlite(db) => Ok(db
+                    .write_alone("chaos.apply", move |conn| {
+                        let fresh = sqlite::admit(conn, NAME, from, &events, upto)?;
+                        let mut add = conn.prepare_cached(ADD)?;
+                        for text in texts(&fresh) {
+                            add.execute([text])?;
+                        }
+                        Ok(applied(fresh.len(), events.len()))
+                    })
+                    .await?),
+                Self::Postgres(db) => {
+                    let mut client = db.client().await?;
+                    let tx = client.system().await?;
+                    let fresh = postgres::admit(&tx, NAME, from, &events, upto).await?;
+                    tx.execute(ADD_POSTGRES, &[&texts(&fresh)]).await?;
+                    let done = applied(fresh.len(), events.len());
+                    tx.commit().await?;
+                    Ok(done)
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,233 @@
+//! What can be done to a run, and which of it, when, from a seed.
+
+use std::fmt;
+use std::time::Duration;
+
+use rc_test::Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::world::{BusKind, Combination};
+
+/// Which process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Writes events into the service's store.
+    Writer,
+    /// Moves them to the bus.
+    Relay,
+    /// Applies them.
+    Consumer,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Writer, Self::Relay, Self::Consumer];
+
+    /// Its name on the command line and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Writer => "writer",
+            Self::Relay => "relay",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
+/// Crash points of the code, and the process that visits them. A test compares them with the sources.
+pub const POINTS: &[(Role, &str)] = &[
+    (Role::Writer, "outbox.after_append"),
+    (Role::Relay, "relay.after_fetch"),
+    (Role::Relay, "relay.before_publish"),
+    (Role::Relay, "relay.after_publish"),
+    (Role::Relay, "retain.before_drop"),
+    (Role::Consumer, "consumer.before_apply"),
+    (Role::Consumer, "consumer.after_apply"),
+    (Role::Consumer, "consumer.before_progress"),
+];
+
+/// Where a relay is stopped past its lease: with rows in its hands, about to publish, and with an answer on its way.
+pub const ZOMBIES: [&str; 3] = ["relay.after_fetch", "relay.before_publish", "relay.after_publish"];
+
+/// What is done to a server or its network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Network {
+    /// Every connection is reset.
+    Cut,
+    /// Every piece is late.
+    Slow,
+    /// No byte passes, in either direction.
+    Silent,
+    /// Connections are refused.
+    Refusing,
+    /// Requests pass; acknowledgements do not.
+    Unanswered,
+    /// The far side is gone and the near side is not told.
+    HalfOpen,
+}
+
+const NETWORKS: [(Network, &str); 6] = [
+    (Network::Cut, "connections cut"),
+    (Network::Slow, "network slow"),
+    (Network::Silent, "network silent"),
+    (Network::Refusing, "connections refused"),
+    (Network::Unanswered, "acknowledgements swallowed"),
+    (Network::HalfOpen, "connections half open"),
+];
+
+/// One kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// `kill -9`.
+    Kill(Role),
+    /// It ends by itself at a crash point.
+    Crash(Role, &'static str),
+    /// It is stopped, and goes on later as if nothing had been.
+    Pause(Role),
+    /// The relay is stopped at a point for longer than its lease while a second one takes over, and goes on.
+    Zombie(&'static str),
+    /// A second relay runs beside the first.
+    SecondRelay,
+    /// Every write to a file fails.
+    DiskFails(Role),
+    /// The wall clock is wrong.
+    Clock(Role),
+    /// Something between the roles and the servers.
+    Network(Network),
+    /// `kill -9` of PostgreSQL.
+    KillPostgres,
+    /// One PostgreSQL backend is killed: the server recovers and ends all connections.
+    KillBackend,
+    /// The machine loses its power: every process is gone, and what was not synced, too.
+    PowerLoss,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill(role) => write!(f, "kill -9 of the {}", role.name()),
+            Self::Crash(_, point) => write!(f, "crash at `{point}`"),
+            Self::Pause(role) => write!(f, "{} stopped and continued", role.name()),
+            Self::Zombie(point) => write!(f, "relay stopped past its lease at `{point}` and continued"),
+            Self::SecondRelay => f.write_str("two relays at once"),
+            Self::DiskFails(role) => write!(f, "disk of the {} fails", role.name()),
+            Self::Clock(role) => write!(f, "clock of the {} steps", role.name()),
+            Self::Network(kind) => {
+                let name = NETWORKS.iter().find(|(of, _)| of == kind).map(|(_, name)| *name);
+                f.write_str(name.unwrap_or("network"))
+            }
+            Self::KillPostgres => f.write_str("kill -9 of PostgreSQL"),
+            Self::PowerLoss => f.write_str("power lost"),
+            Self::KillBackend => f.write_str("a PostgreSQL backend killed"),
+        }
+    }
+}
+
+/// A fault of the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Planned {
+    /// What.
+    pub fault: Fault,
+    /// How long it lasts; a crash point: at which visit.
+    pub lasts: Duration,
+    /// How long after the one before.
+    pub after: Duration,
+}
+
+/// Faults without end, the same for the same seed and combination.
+#[derive(Debug)]
+pub struct Plan {
+    rng: Rng,
+    bag: Vec<Fault>,
+    kinds: Vec<(Fault, usize)>,
+}
+
+impl Plan {
+    /// The plan of `seed`.
+    #[must_use]
+    pub fn new(seed: u64, combination: Combination) -> Self {
+        Self {
+            rng: Rng::new(seed),
+            bag: Vec::new(),
+            kinds: kinds(combination),
+        }
+    }
+
+    /// The plan of `seed` that knows only `kinds`.
+    #[must_use]
+    pub fn only(seed: u64, kinds: &[Fault]) -> Self {
+        Self {
+            rng: Rng::new(seed),
+            bag: Vec::new(),
+            kinds: kinds.iter().map(|fault| (*fault, 1)).collect(),
+        }
+    }
+}
+
+impl Iterator for Plan {
+    type Item = Planned;
+
+    /// Drawn from a bag that holds each kind as often as its weight: none is left out by chance.
+    fn next(&mut self) -> Option<Planned> {
+        if self.bag.is_empty() {
+            for (fault, weight) in &self.kinds {
+                self.bag.extend(std::iter::repeat_n(*fault, *weight));
+            }
+            self.rng.shuffle(&mut self.bag);
+        }
+        let fault = self.bag.pop()?;
+        let rng = &mut self.rng;
+        let mut between = |least: u64, most: u64| {
+            Duration::from_millis(least) + rng.up_to(Duration::from_millis(most - least))
+        };
+        let lasts = match fault {
+            // A lease is 6 s, and the second relay must have published something.
+            Fault::Zombie(_) => between(8_000, 9_500),
+            Fault::Pause(_) => between(100, 1_500),
+            Fault::SecondRelay => between(300, 2_500),
+            Fault::DiskFails(_) => between(100, 800),
+            Fault::Network(_) => between(100, 1_200),
+            Fault::Clock(_) => between(0, 500),
+            Fault::Crash(..) => between(1, 30),
+            Fault::Kill(_) | Fault::KillPostgres | Fault::KillBackend | Fault::PowerLoss => Duration::ZERO,
+        };
+        Some(Planned {
+            fault,
+            lasts,
+            after: between(20, 400),
+        })
+    }
+}
+
+/// What can happen to `combination`, and how often.
+fn kinds(combination: Combination) -> Vec<(Fault, usize)> {
+    let mut kinds = vec![(Fault::SecondRelay, 3)];
+    kinds.extend(ZOMBIES.map(|point| (Fault::Zombie(point), 1)));
+    for role in Role::ALL {
+        kinds.extend([
+            (Fault::Kill(role), 4),
+            (Fault::Pause(role), 1),
+            (Fault::Clock(role), 1),
+        ]);
+    }
+    kinds.extend(POINTS.iter().map(|(role, point)| (Fault::Crash(*role, point), 2)));
+    // Who writes files itself: the servers' disks are the power-loss suite's.
+    if combination.bus == BusKind::Sqlite {
+        kinds.extend([
+            (Fault::DiskFails(Role::Relay), 2),
+            (Fault::DiskFails(Role::Consumer), 2),
+        ]);
+    }
+    if !combination.has_postgres() {
+        kinds.push((Fault::DiskFails(Role::Writer), 2));
+    }
+    if combination.has_postgres() {
+        kinds.extend([(Fault::KillPostgres, 2), (Fault::KillBackend, 2)]);
+        kinds.extend(NETWORKS.iter().map(|(kind, _)| (Fault::Network(*kind), 2)));
+    }
+    kinds
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! Where events come from: a service's store with its outbox, the writer that fills it, and the relay's view of it.
+
+pub(crate) mod postgres;
+pub(crate) mod sqlite;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rc_events::{BoxFuture, NewEvent, Numbering, Source};
+use rc_model::{TenantId, Timestamp};
+use uuid::Uuid;
+
+use crate::failure::Result;
+use crate::history::Fact;
+use crate::journal::Journal;
+
+/// The name of the source on the bus.
+pub(crate) const ORIGIN: &str = "ingest";
+
+/// One transaction of a writer: what it shall do.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    /// Its name in the history.
+    pub(crate) tx: String,
+    /// Keys in order, and how many events each gets.
+    pub(crate) keys: Vec<(String, u64)>,
+    /// The first of its events' ids; the others follow.
+    pub(crate) first_id: u128,
+    /// Bytes of each payload.
+    pub(crate) payload_bytes: usize,
+    /// Rolled back instead of committed.
+    pub(crate) rollback: bool,
+    /// Waits before it takes a key, with a transaction number taken already.
+    pub(crate) late: Duration,
+    /// Waits before its end, with keys locked.
+    pub(crate) hold: Duration,
+    /// What its events say about the time.
+    pub(crate) now: Timestamp,
+}
+
+impl Attempt {
+    /// The events of `key`, whose last number is now `last`; `index` is the place of `key` in the attempt.
+    pub(crate) fn events(&self, index: usize, last: u64) -> Vec<NewEvent> {
+        let (key, count) = &self.keys[index];
+        let before: u64 = self.keys[..index].iter().map(|(_, count)| count).sum();
+        (0..*count)
+            .map(|number| {
+                let id = self.first_id + u128::from(before + number);
+                let payload = payload(id, self.payload_bytes);
+                NewEvent {
+                    id: Uuid::from_u128(id),
+                    tenant: tenant(),
+                    topic: "orders".into(),
+                    key: key.clone(),
+                    kseq: (last + 1 + number).saturating_sub(*count),
+                    numbering: Numbering::Consecutive,
+                    event_type: "order.changed.v1".into(),
+                    schema: 1,
+                    time: self.now,
+                    fingerprint: id.to_be_bytes(),
+                    trace: None,
+                    payload,
+                }
+            })
+            .collect()
+    }
+}
+
+/// The facts of events, for a history.
+pub(crate) fn facts(events: &[NewEvent]) -> Vec<Fact> {
+    events.iter().map(Fact::of).collect()
+}
+
+/// JSON that depends on the id in every byte that it can.
+fn payload(id: u128, bytes: usize) -> Bytes {
+    let mut text = format!(r#"{{"id":"{id:032x}","note":""#);
+    let mut state = id.to_be_bytes().iter().fold(7_u64, |state, byte| {
+        state.wrapping_mul(31).wrapping_add(u64::from(*byte))
+    });
+    while text.len() + 2 < bytes {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        text.push(char::from(b'a' + u8::try_from((state >> 33) % 26).unwrap_or(0)));
+    }
+    text.push_str("\"}");
+    text.into()
+}
+
+/// Whose events all of them are.
+pub(crate) fn tenant() -> TenantId {
+    TenantId::new("acme").expect("a valid tenant")
+}
+
+/// The writer's side of a service's store.
+pub(crate) trait Desk: Send + Sync {
+    /// Does what `attempt` says, and notes it in `journal` before the commit. `true`: committed; `false`: rolled
+    /// back. An error: nobody knows.
+    fn write<'a>(
+        &'a self,
+        attempt: Attempt,
+        journal: &'a Arc<Journal>,
+    ) -> BoxFuture<'a, std::result::Result<bool, rc_store::Error>>;
+}
+
+/// Which source, and where: `sqlite:/path`, `poll:postgresql://...`.
+#[derive(Debug, Clone)]
+pub(crate) enum At {
+    Sqlite(std::path::PathBuf),
+    Poll(String),
+}
+
+impl std::str::FromStr for At {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text.split_once(':') {
+            Some(("sqlite", path)) => Ok(Self::Sqlite(path.into())),
+            Some(("poll", url)) => Ok(Self::Poll(url.to_owned())),
+            _ => Err(format!("`{text}` is no source")),
+        }
+    }
+}
+
+impl At {
+    /// The store, ready for a writer.
+    pub(crate) async fn desk(&self) -> Result<Box<dyn Desk>> {
+        Ok(match self {
+            Self::Sqlite(path) => Box::new(sqlite::Desk::open(path).await?),
+            Self::Poll(url) => Box::new(postgres::Desk::open(url).await?),
+        })
+    }
+
+    /// The relay's view.
+    pub(crate) async fn source(&self) -> Result<Arc<dyn Source>> {
+        match self {
+            Self::Sqlite(path) => sqlite::source(path),
+            Self::Poll(url) => postgres::poll(url).await,
+        }
+    }
+
+    /// What the log has, for the history; read by SQL, not by the code that is tested.
+    pub(crate) async fn log(&self) -> Result<Vec<Fact>> {
+        match self {
+            Self::Sqlite(path) => sqlite::log(path).await,
+            Self::Poll(url) => postgres::log(url).await,
+        }
+    }
+}

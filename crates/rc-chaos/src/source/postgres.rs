@@ -1,0 +1,145 @@
+//! A service whose store is a schema of PostgreSQL.
+
+use std::sync::Arc;
+
+use rc_events::outbox::postgres::{MIGRATIONS, PostgresSource, append};
+use rc_events::{BoxFuture, Source};
+use rc_store::{Migration, Migrations, Postgres, PostgresOptions, TenantSql};
+use uuid::Uuid;
+
+use super::{Attempt, ORIGIN, facts, tenant};
+use crate::failure::Result;
+use crate::history::{Fact, content};
+use crate::journal::Journal;
+
+/// The aggregates, whose rows give out numbers.
+const NUMBERS: Migrations = Migrations::new(
+    "numbers",
+    &[Migration {
+        number: 1,
+        name: "create_numbers",
+        up: "CREATE TABLE numbers (tenant text, key text, last bigint NOT NULL, PRIMARY KEY (tenant, key))",
+        down: "DROP TABLE numbers",
+    }],
+);
+
+/// Keys come sorted, so that two writers lock in the same order.
+const NEXT: TenantSql = TenantSql::new(
+    "INSERT INTO numbers (tenant, key, last) SELECT $1, * FROM unnest($2::text[], $3::bigint[])
+     ON CONFLICT (tenant, key) DO UPDATE SET last = numbers.last + excluded.last RETURNING key, last",
+);
+
+/// Takes a transaction number before any key: numbers then differ from the order of commits.
+const EARLY_XID: TenantSql =
+    TenantSql::new("SELECT pg_current_xact_id()::text FROM (SELECT $1::text AS tenant) t WHERE tenant = $1");
+
+const LOG: &str = "SELECT tenant, topic, key, kseq, id, type, payload FROM outbox
+     WHERE pos > $1 ORDER BY pos LIMIT 20000";
+const LOG_POS: &str =
+    "SELECT max(pos) FROM (SELECT pos FROM outbox WHERE pos > $1 ORDER BY pos LIMIT 20000) p";
+
+/// The writer's side.
+#[derive(Debug)]
+pub(crate) struct Desk(Postgres);
+
+fn connect(url: &str) -> Result<Postgres> {
+    Ok(Postgres::connect(
+        url,
+        &PostgresOptions::new("rc-chaos", "ingest"),
+    )?)
+}
+
+impl Desk {
+    pub(crate) async fn open(url: &str) -> Result<Self> {
+        let db = connect(url)?;
+        db.migrate(&MIGRATIONS).await?;
+        db.migrate(&NUMBERS).await?;
+        Ok(Self(db))
+    }
+
+    async fn attempt(
+        &self,
+        attempt: &Attempt,
+        journal: &Journal,
+    ) -> std::result::Result<bool, rc_store::Error> {
+        let tenant = tenant();
+        let mut client = self.0.client().await?;
+        let tx = client.tenant(&tenant).await?;
+        if !attempt.late.is_zero() {
+            tx.query(EARLY_XID, &[]).await?;
+            tokio::time::sleep(attempt.late).await;
+        }
+        let keys: Vec<&str> = attempt.keys.iter().map(|(key, _)| key.as_str()).collect();
+        let counts: Vec<i64> = attempt
+            .keys
+            .iter()
+            .map(|(_, count)| count.cast_signed())
+            .collect();
+        let mut events = Vec::new();
+        for row in tx.query(NEXT, &[&keys, &counts]).await? {
+            let (key, last): (&str, i64) = (row.try_get(0)?, row.try_get(1)?);
+            let index = keys
+                .iter()
+                .position(|of| *of == key)
+                .expect("a key that was asked for");
+            events.extend(attempt.events(index, last.cast_unsigned()));
+        }
+        journal.begin(&attempt.tx, facts(&events));
+        append(&tx, &events).await?;
+        if !attempt.hold.is_zero() {
+            tokio::time::sleep(attempt.hold).await;
+        }
+        if attempt.rollback {
+            tx.rollback().await?;
+            return Ok(false);
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+impl super::Desk for Desk {
+    fn write<'a>(
+        &'a self,
+        attempt: Attempt,
+        journal: &'a Arc<Journal>,
+    ) -> BoxFuture<'a, std::result::Result<bool, rc_store::Error>> {
+        Box::pin(async move { self.attempt(&attempt, journal).await })
+    }
+}
+
+/// The relay that polls by snapshot pairs.
+pub(crate) async fn poll(url: &str) -> Result<Arc<dyn Source>> {
+    Ok(Arc::new(PostgresSource::new(connect(url)?, ORIGIN)))
+}
+
+/// What the outbox has.
+pub(crate) async fn log(url: &str) -> Result<Vec<Fact>> {
+    let db = connect(url)?;
+    let mut client = db.client().await?;
+    let tx = client.system().await?;
+    let (mut facts, mut after) = (Vec::new(), 0_i64);
+    loop {
+        let upto: Option<i64> = tx.query_one(LOG_POS, &[&after]).await?.try_get(0)?;
+        let Some(upto) = upto else {
+            return Ok(facts);
+        };
+        for row in tx.query(LOG, &[&after]).await? {
+            facts.push(fact(&row)?);
+        }
+        after = upto;
+    }
+}
+
+/// A row of tenant, topic, key, number, id, type, payload.
+pub(crate) fn fact(row: &rc_store::tokio_postgres::Row) -> Result<Fact> {
+    let (tenant, topic, key): (&str, &str, &str) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let (kseq, id, event_type): (i64, Uuid, &str) = (row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
+    let payload: &[u8] = row.try_get(6)?;
+    Ok(Fact {
+        place: format!("{tenant}/{topic}/{key}"),
+        kseq: kseq.cast_unsigned(),
+        id: id.as_u128(),
+        content: content(event_type, payload),
+    })
+}

@@ -1,0 +1,243 @@
+//! What a run is made of: a source, a bus, the servers behind them, and a network that can be made worse.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rc_model::SystemClock;
+use rc_test::Rng;
+use rc_test::chaos::{Proxy, Weather};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Result;
+use crate::history::Line;
+use crate::power::Disk;
+use crate::{bus, effects, source};
+
+/// Where events come from.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceKind {
+    /// A SQLite file, read by position.
+    Sqlite,
+    /// PostgreSQL, polled by snapshot pairs.
+    Poll,
+}
+
+/// Where they go.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum BusKind {
+    /// The embedded bus in a SQLite file.
+    Sqlite,
+    /// The embedded bus in a schema of PostgreSQL.
+    Postgres,
+}
+
+/// A source and a bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Combination {
+    /// Where events come from.
+    pub source: SourceKind,
+    /// Where they go.
+    pub bus: BusKind,
+}
+
+impl Combination {
+    /// All that can be put together.
+    pub const ALL: [Self; 3] = [
+        Self::new(SourceKind::Sqlite, BusKind::Sqlite),
+        Self::new(SourceKind::Poll, BusKind::Postgres),
+        Self::new(SourceKind::Poll, BusKind::Sqlite),
+    ];
+
+    const fn new(source: SourceKind, bus: BusKind) -> Self {
+        Self { source, bus }
+    }
+
+    /// Whether it needs a PostgreSQL.
+    #[must_use]
+    pub fn has_postgres(self) -> bool {
+        self.source == SourceKind::Poll || self.bus == BusKind::Postgres
+    }
+}
+
+impl fmt::Display for Combination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match self.source {
+            SourceKind::Sqlite => "SQLite",
+            SourceKind::Poll => "PostgreSQL polling",
+        };
+        let bus = match self.bus {
+            BusKind::Sqlite => "embedded bus (SQLite)",
+            BusKind::Postgres => "embedded bus (PostgreSQL)",
+        };
+        write!(f, "{source} to {bus}")
+    }
+}
+
+/// A running world. Its servers end with it; its folder is the caller's.
+#[derive(Debug)]
+pub(crate) struct World {
+    combination: Combination,
+    folder: PathBuf,
+    // Before the disk: what is on it must be closed first.
+    postgres: Option<Server>,
+    disk: Option<Disk>,
+}
+
+/// A PostgreSQL and the network before it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) postgres: rc_test::Postgres,
+    database: rc_test::Database,
+    pub(crate) proxy: Proxy,
+}
+
+impl Server {
+    fn start(disk: Option<&Disk>, sync: bool) -> Result<Self> {
+        let postgres = match disk {
+            Some(disk) => {
+                let data = disk.path().join("postgres");
+                fs_err::create_dir(&data)?;
+                rc_test::Postgres::start_on(&data, sync)
+            }
+            None => rc_test::Postgres::start_own(true),
+        };
+        let database = postgres.fresh_database();
+        let proxy = Proxy::tcp(postgres.address());
+        Ok(Self {
+            postgres,
+            database,
+            proxy,
+        })
+    }
+
+    /// The URL through the network that can be made worse.
+    fn url(&self) -> String {
+        let (direct, proxied) = (self.postgres.address(), self.proxy.address());
+        self.database
+            .url
+            .replace(&direct.to_string(), &proxied.to_string())
+    }
+}
+
+impl World {
+    /// Starts the servers of `combination`. Files go into `folder`, or onto a disk that can lose its power; servers
+    /// on it wait for it only with `sync`.
+    pub(crate) fn start(
+        combination: Combination,
+        folder: &Path,
+        disk: Option<Disk>,
+        sync: bool,
+    ) -> Result<Self> {
+        let server = combination
+            .has_postgres()
+            .then(|| Server::start(disk.as_ref(), sync))
+            .transpose()?;
+        Ok(Self {
+            combination,
+            folder: disk.as_ref().map_or(folder, Disk::path).to_owned(),
+            postgres: server,
+            disk,
+        })
+    }
+
+    /// Makes everything so far durable: the machine has been up for a while.
+    pub(crate) fn settle(&self) -> Result<()> {
+        self.disk.as_ref().map_or(Ok(()), Disk::sync)
+    }
+
+    /// The machine loses its power and gets it back. The roles are gone already. `false`: its disk has no switch.
+    pub(crate) fn lose_power(&mut self, rng: &mut Rng) -> Result<bool> {
+        let Some(disk) = &mut self.disk else {
+            return Ok(false);
+        };
+        if let Some(server) = &self.postgres {
+            server.postgres.kill();
+        }
+        disk.lose_power(rng)?;
+        if let Some(server) = &self.postgres {
+            server.postgres.start_again();
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn postgres(&self) -> Option<&Server> {
+        self.postgres.as_ref()
+    }
+
+    /// Every network of the world.
+    pub(crate) fn proxies(&self) -> Vec<&Proxy> {
+        self.postgres.iter().map(|server| &server.proxy).collect()
+    }
+
+    /// Good weather everywhere.
+    pub(crate) fn clear(&self) {
+        for proxy in self.proxies() {
+            proxy.set(Weather::Clear);
+        }
+    }
+
+    fn file(&self, name: &str) -> String {
+        format!("sqlite:{}", self.folder.join(name).display())
+    }
+
+    fn url(&self) -> String {
+        self.postgres.as_ref().map(Server::url).unwrap_or_default()
+    }
+
+    /// Arguments that name the source, the bus and the consumer's store to a role.
+    pub(crate) fn source(&self) -> String {
+        match self.combination.source {
+            SourceKind::Sqlite => self.file("outbox.db"),
+            SourceKind::Poll => format!("poll:{}", self.url()),
+        }
+    }
+
+    pub(crate) fn bus(&self) -> String {
+        match self.combination.bus {
+            BusKind::Sqlite => self.file("bus.db"),
+            BusKind::Postgres => format!("postgres:{}", self.url()),
+        }
+    }
+
+    pub(crate) fn effects(&self) -> String {
+        match self.combination.bus {
+            BusKind::Sqlite => self.file("effects.db"),
+            BusKind::Postgres => format!("postgres:{}", self.url()),
+        }
+    }
+
+    /// The bus's end, when it can be asked.
+    pub(crate) async fn tail(&self) -> Option<i64> {
+        let at: bus::At = self.bus().parse().ok()?;
+        let bus = at.consumer(SystemClock::shared()).ok()?;
+        tokio::time::timeout(Duration::from_secs(2), bus.tail())
+            .await
+            .ok()?
+            .ok()
+    }
+
+    /// What log, bus and consumer have.
+    pub(crate) async fn read_back(&self, mut take: impl FnMut(Line)) -> Result<()> {
+        let parse = |text: String| crate::failure::Failure::new(text);
+        let source: source::At = self.source().parse().map_err(parse)?;
+        source.log().await?.into_iter().map(Line::Log).for_each(&mut take);
+        let bus: bus::At = self.bus().parse().map_err(parse)?;
+        let stream = bus.stream(SystemClock::shared()).await?;
+        stream.into_iter().map(Line::Stream).for_each(&mut take);
+        let effects: effects::At = self.effects().parse().map_err(parse)?;
+        effects
+            .facts()
+            .await?
+            .into_iter()
+            .map(Line::Effect)
+            .for_each(&mut take);
+        Ok(())
+    }
+}

@@ -1,0 +1,12 @@
+//! The short form of the suite: every combination under every kind of fault, and every mutation noticed.
+
+#[cfg(test)]
+mod matrix;
+#[cfg(test)]
+mod mutations;
+#[cfg(test)]
+mod power;
+#[cfg(test)]
+mod sources;
+#[cfg(test)]
+mod world;

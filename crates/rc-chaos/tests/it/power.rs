@@ -1,0 +1,46 @@
+//! Power losses: acknowledged events survive them where syncs are waited for, and do not where they are not. The
+//! second half shows that the disk forgets, without which the first would mean nothing.
+
+use std::process::Command;
+
+use rc_chaos::checker::Fault;
+use rc_chaos::run::Outcome;
+
+/// A run with nothing but power losses; in a process of its own, which has its own mounts.
+fn run(args: &[&str]) -> Outcome {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_rc-chaos"))
+        .arg("run")
+        .args(args)
+        .args(["--power-loss", "--events", "3000", "--faults", "6", "--folder"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    println!("{text}");
+    serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+#[test]
+fn slow_sqlite_keeps_what_it_acknowledged() {
+    let outcome = run(&["sqlite", "sqlite"]);
+    assert!(outcome.is_whole(), "{outcome:#?}");
+    assert_eq!(outcome.faults(), 6);
+}
+
+#[test]
+fn slow_live_postgresql_keeps_what_it_acknowledged() {
+    let outcome = run(&["poll", "postgres"]);
+    assert!(outcome.is_whole(), "{outcome:#?}");
+    assert_eq!(outcome.faults(), 6);
+}
+
+#[test]
+fn slow_live_postgresql_without_fsync_loses_what_it_acknowledged() {
+    let outcome = run(&["poll", "postgres", "--unsafe-sync"]);
+    assert!(
+        outcome.count(Fault::Lost) > 0,
+        "the disk forgot nothing: {outcome:#?}"
+    );
+}
