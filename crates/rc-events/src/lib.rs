@@ -36,7 +36,7 @@ pub use letters::{
     Edit, Letter, LetterCounts, LetterFilter, LetterState, Letters, ReplayLetters, ReplayedLetters,
 };
 pub use log::Log;
-pub use relay::{Pruned, Relay, RelayOptions, RelayStatus, Source};
+pub use relay::{Parked, ParkedLetters, Pruned, Relay, RelayOptions, RelayStatus, Source};
 pub use slot::SlotSource;
 pub use spans::{LINKS_MAX, TRACES_MAX};
 

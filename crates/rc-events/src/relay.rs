@@ -3,6 +3,8 @@
 //! It never reads payloads and never decides what the outbox means. It keeps no state of its own: where
 //! it is stands on the bus, written in the transaction that published the batch, so it can die anywhere.
 
+pub mod parked;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +15,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, Cursor, Publish, ReadLimit, Record, Retention};
+use crate::error::Refused;
 use crate::event::Seq;
 use crate::lease::Epoch;
+use crate::letters::{LetterCounts, LetterFilter, Letters as _};
 use crate::outbox::OUTBOX_KEEP;
 use crate::spans::Publishing;
 use crate::{BoxFuture, Error, faults};
+
+pub use parked::{Parked, ParkedLetters};
 
 /// Shortest pause between two looks at an outbox that announces nothing.
 pub const IDLE_MIN: Duration = Duration::from_millis(5);
@@ -87,6 +93,11 @@ pub trait Source: Send + Sync {
     /// How much waits after `cursor`.
     fn backlog<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<Backlog, Error>>;
 
+    /// Where events are set aside that the bus refuses; `None`: the relay stops at the first of them.
+    fn parked(&self) -> Option<Arc<dyn Parked>> {
+        None
+    }
+
     /// Makes room for what services append next. Called by the process that leads, every
     /// [`HOUSEKEEPING_PAUSE`], also while the bus cannot be reached.
     fn upkeep(&self) -> BoxFuture<'_, Result<(), Error>> {
@@ -155,6 +166,8 @@ pub struct RelayStatus {
     pub cursor: Cursor,
     /// What waited when it was last measured.
     pub backlog: Backlog,
+    /// What is set aside because the bus refuses it, when that was last measured.
+    pub parked: LetterCounts,
     /// Why it does not move, if it does not: code and text.
     pub error: Option<(&'static str, String)>,
     /// Attempts in a row that failed.
@@ -167,6 +180,7 @@ pub struct Relay {
     bus: Arc<dyn Bus>,
     clock: Arc<dyn Clock>,
     options: RelayOptions,
+    parked: Option<(Arc<dyn Parked>, ParkedLetters)>,
     status: watch::Sender<RelayStatus>,
 }
 
@@ -195,6 +209,8 @@ struct Place {
     published: Cursor,
     /// How far the source was read; ahead of `published` where it had nothing.
     scanned: Cursor,
+    /// Whether anything was ever set aside that may come again.
+    parks: bool,
 }
 
 /// When the relay last did what it does from time to time. Owned by the task that runs it.
@@ -220,11 +236,21 @@ impl Relay {
         clock: Arc<dyn Clock>,
         options: RelayOptions,
     ) -> Self {
+        let parked = source.parked().map(|parked| {
+            let letters = ParkedLetters::new(
+                source.origin(),
+                Arc::clone(&parked),
+                Arc::clone(&bus),
+                Arc::clone(&clock),
+            );
+            (parked, letters)
+        });
         Self {
             source,
             bus,
             clock,
             options,
+            parked,
             status: watch::Sender::new(RelayStatus::default()),
         }
     }
@@ -297,11 +323,26 @@ impl Relay {
             let settled = step == Step::Idle && idle == IDLE_MIN;
             if settled || due(chores.measured, MEASURE_PAUSE) {
                 let backlog = self.source.backlog(&place.scanned).await?;
-                self.status
-                    .send_if_modified(|status| std::mem::replace(&mut status.backlog, backlog) != backlog);
+                let parked = match &self.parked {
+                    Some((_, letters)) if place.parks => letters.count(&LetterFilter::default()).await?,
+                    Some(_) | None => LetterCounts::default(),
+                };
+                self.status.send_if_modified(|status| {
+                    let changed = (status.backlog, &status.parked) != (backlog, &parked);
+                    status.backlog = backlog;
+                    status.parked = parked;
+                    changed
+                });
                 chores.measured = Some(Instant::now());
             }
             self.make_room(chores).await?;
+            if place.parks
+                && due(chores.cleaned, self.options.housekeeping_pause)
+                && let Some((parked, letters)) = &self.parked
+            {
+                letters.go_on().await?;
+                place.parks = parked.any().await?;
+            }
             if chores.cleaning || due(chores.cleaned, self.options.housekeeping_pause) {
                 chores.cleaning = self.clean(&place).await?;
                 chores.cleaned = Some(Instant::now());
@@ -334,6 +375,13 @@ impl Relay {
     async fn resume(&self, epoch: Epoch) -> Result<Place, Error> {
         let cursor = self.bus.cursor(self.source.origin()).await?;
         let tail = self.bus.tail().await?;
+        let parks = match &self.parked {
+            Some((parked, letters)) if parked.any().await? => {
+                letters.go_on().await?;
+                true
+            }
+            Some(_) | None => false,
+        };
         self.status.send_modify(|status| {
             status.leading = true;
             status.epoch = epoch;
@@ -343,6 +391,7 @@ impl Relay {
         Ok(Place {
             scanned: cursor.clone(),
             published: cursor,
+            parks,
         })
     }
 
@@ -354,9 +403,45 @@ impl Relay {
             place.scanned = fetched.cursor;
             return Ok(Step::Idle);
         }
-        let count = fetched.records.len();
+        let mut records = fetched.records;
+        if place.parks {
+            records = self.hold_back(records, None).await?;
+        }
+        // Each round sets at least one event aside.
+        while !records.is_empty() {
+            match self.publish(place, &fetched.cursor, records.clone()).await {
+                Ok(step) => return Ok(step),
+                Err(Error::Refused(refused)) if self.parked.is_some() => {
+                    tracing::warn!(
+                        origin = self.source.origin(),
+                        event = refused.place,
+                        why = refused.why,
+                        "the bus refuses an event: it is set aside, and its key waits"
+                    );
+                    place.parks = true;
+                    records = self.hold_back(records, Some(*refused)).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // All of it is set aside. The bus moves with the next event; until then this is read again after a
+        // crash, and found set aside.
+        place.scanned = fetched.cursor;
+        Ok(Step::Moved(0))
+    }
+
+    /// Sets aside what was refused and what has to wait behind that; the rest.
+    async fn hold_back(&self, records: Vec<Record>, refused: Option<Refused>) -> Result<Vec<Record>, Error> {
+        match &self.parked {
+            Some((parked, _)) => parked.hold_back(records, refused, self.clock.now()).await,
+            None => Ok(records),
+        }
+    }
+
+    async fn publish(&self, place: &mut Place, cursor: &Cursor, records: Vec<Record>) -> Result<Step, Error> {
+        let count = records.len();
         let publishing = self.options.telemetry.as_ref().and_then(|sink| {
-            let events = fetched.records.iter().map(|record| &record.event);
+            let events = records.iter().map(|record| &record.event);
             Publishing::begin(sink, events)
         });
         let expected = if faults::mutated("relay.skip_expected") {
@@ -367,8 +452,8 @@ impl Relay {
         let publish = Publish {
             origin: self.source.origin().to_owned(),
             expected,
-            cursor: fetched.cursor.clone(),
-            records: fetched.records,
+            cursor: cursor.clone(),
+            records,
         };
         faults::point("relay.before_publish");
         match self.bus.publish(publish).await {
@@ -377,8 +462,8 @@ impl Relay {
                 if let Some(publishing) = publishing {
                     publishing.published();
                 }
-                place.published = fetched.cursor.clone();
-                place.scanned = fetched.cursor;
+                place.published = cursor.clone();
+                place.scanned = cursor.clone();
                 self.status.send_modify(|status| {
                     status.published += u64::try_from(count).unwrap_or(u64::MAX);
                     status.published_at = Some(self.clock.now());

@@ -9,6 +9,7 @@ mod cursor;
 mod rows;
 mod settle;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 use crate::bus::{Cursor, ReadLimit, Record};
 use crate::lease::Epoch;
 use crate::outbox::postgres::{PairCursor, PostgresSource, RowKey, Snapshot};
-use crate::relay::{Backlog, Fetched, Pruned, Source};
+use crate::relay::{Backlog, Fetched, Parked, Pruned, Source};
 use crate::replication::{Item, Session, SlotHealth, Stream, diverged, pgoutput};
 use crate::{BoxFuture, Error, faults};
 
@@ -487,6 +488,10 @@ impl Source for SlotSource {
             self.state.lock().await.phase = Phase::Closed;
             self.pair.step_down().await
         })
+    }
+
+    fn parked(&self) -> Option<Arc<dyn Parked>> {
+        self.pair.parked()
     }
 
     fn upkeep(&self) -> BoxFuture<'_, Result<(), Error>> {

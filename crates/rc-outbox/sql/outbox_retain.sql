@@ -1,6 +1,6 @@
--- One step of the outbox's retention; as `log_drop_below`. `settled`: all transactions below it had ended and
--- were taken by the relay.
-CREATE OR REPLACE FUNCTION outbox_retain(settled xid8, keep interval) RETURNS bigint
+-- One step of the outbox's retention; as `log_drop_below`. `taken`: what was visible in this snapshot was taken by
+-- the relay, so that a transaction that is open elsewhere in the cluster holds back no more than its own rows.
+CREATE OR REPLACE FUNCTION outbox_retain(taken pg_snapshot, keep interval) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '100ms' AS $$
 DECLARE
     newest bigint;
@@ -34,8 +34,9 @@ BEGIN
     END IF;
     -- Twice: first without keeping anybody out, then with nobody in the middle of an append.
     FOR round IN 1..2 LOOP
-        EXECUTE format('SELECT EXISTS (SELECT FROM outbox WHERE pos >= %s AND pos < %s AND xid >= $1)',
-            oldest.first, oldest.next) INTO waiting USING settled;
+        EXECUTE format('SELECT EXISTS (SELECT FROM outbox WHERE pos >= %s AND pos < %s
+            AND xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1))',
+            oldest.first, oldest.next) INTO waiting USING taken;
         IF waiting THEN
             RETURN NULL;
         END IF;

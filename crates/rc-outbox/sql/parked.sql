@@ -25,6 +25,6 @@ CREATE TABLE IF NOT EXISTS outbox_parked (
     first_ms bigint NOT NULL,
     last_ms bigint NOT NULL,
     -- The publishes that it is part of and that may have happened: the bus's cursor tells which did.
-    releases text[] NOT NULL DEFAULT '{}',
+    releases text NOT NULL DEFAULT '',
     UNIQUE (origin, tenant, topic, key, kseq)
 );

@@ -495,12 +495,16 @@ impl Bus for PostgresBus {
     }
 }
 
+/// Reads a tenant from column `at`.
+pub(crate) fn tenant_of(row: &Row, at: usize) -> Result<TenantId, rc_store::Error> {
+    let tenant: &str = row.try_get(at)?;
+    Ok(TenantId::new(tenant).map_err(|error| Error::damaged(format!("tenant `{tenant}`: {error}")))?)
+}
+
 /// Reads an event's columns, `tenant` to `payload`, from column `at` on, as an outbox has them: with
 /// consecutive numbers.
 pub(crate) fn event_of(row: &Row, at: usize) -> Result<NewEvent, rc_store::Error> {
-    let tenant: &str = row.try_get(at)?;
-    let tenant =
-        TenantId::new(tenant).map_err(|error| Error::damaged(format!("tenant `{tenant}`: {error}")))?;
+    let tenant = tenant_of(row, at)?;
     let fingerprint: &[u8] = row.try_get(at + 5)?;
     let trace: Option<&str> = row.try_get(at + 9)?;
     let payload: &[u8] = row.try_get(at + 10)?;

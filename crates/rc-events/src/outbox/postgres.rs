@@ -70,7 +70,33 @@ CREATE INDEX outbox_by_xid ON outbox (xid);
             number: 5,
             name: "create_outbox_retain",
             up: rc_outbox::postgres::OUTBOX_RETAIN,
-            down: "DROP FUNCTION outbox_retain(xid8, interval)",
+            down: "DROP FUNCTION outbox_retain(pg_snapshot, interval)",
+        },
+        Migration {
+            number: 6,
+            name: "create_outbox_parked",
+            up: concat!(
+                include_str!("../../../rc-outbox/sql/parked.sql"),
+                rc_store::row_security!("outbox_parked"),
+                // Who may delete from the outbox is the relay.
+                "DO $$ DECLARE held record; BEGIN
+    FOR held IN
+        SELECT CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS who
+          FROM pg_class, aclexplode(relacl)
+         WHERE oid = 'outbox'::regclass AND grantee <> relowner AND privilege_type = 'DELETE'
+    LOOP
+        EXECUTE format('GRANT ALL ON outbox_parked TO %s', held.who);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION outbox_retain(pg_snapshot, interval) TO %s', held.who);
+    END LOOP;
+END $$"
+            ),
+            // What waits would be lost for ever.
+            down: "DO $$ BEGIN
+    IF EXISTS (SELECT FROM outbox_parked WHERE state <> 'gone') THEN
+        RAISE EXCEPTION 'events are set aside: replay or drop them first';
+    END IF;
+END $$;
+DROP TABLE outbox_parked",
         },
     ],
 );

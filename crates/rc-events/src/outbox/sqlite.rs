@@ -2,6 +2,7 @@
 //! `pos > cursor` misses nothing.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rc_model::Timestamp;
@@ -12,17 +13,19 @@ use crate::bus::{Cursor, ReadLimit, Record};
 use crate::event::{NewEvent, Place};
 use crate::log::Log;
 use crate::outbox::PRUNE_ROWS_MAX;
-use crate::relay::{Backlog, Fetched, Pruned, Source};
+use crate::relay::parked::sqlite::SqliteParked;
+use crate::relay::{Backlog, Fetched, Parked, Pruned, Source};
 use crate::{BoxFuture, Error, faults};
 
 /// The outbox's tables.
 pub const MIGRATIONS: Migrations = Migrations::new(
     "outbox",
-    &[Migration {
-        number: 1,
-        name: "create_outbox",
-        // AUTOINCREMENT: a position must never be given again after its row was pruned.
-        up: "CREATE TABLE outbox (
+    &[
+        Migration {
+            number: 1,
+            name: "create_outbox",
+            // AUTOINCREMENT: a position must never be given again after its row was pruned.
+            up: "CREATE TABLE outbox (
     pos INTEGER PRIMARY KEY AUTOINCREMENT,
     tenant TEXT NOT NULL,
     topic TEXT NOT NULL,
@@ -36,8 +39,15 @@ pub const MIGRATIONS: Migrations = Migrations::new(
     traceparent TEXT,
     payload BLOB NOT NULL
 ) STRICT",
-        down: "DROP TABLE outbox",
-    }],
+            down: "DROP TABLE outbox",
+        },
+        Migration {
+            number: 2,
+            name: "create_outbox_parked",
+            up: crate::relay::parked::sqlite::TABLE,
+            down: "DROP TABLE outbox_parked",
+        },
+    ],
 );
 
 /// How long a relay waits for a commit that nobody announced: the file of another process, at most.
@@ -133,6 +143,12 @@ impl SqliteSource {
 impl Source for SqliteSource {
     fn origin(&self) -> &str {
         &self.origin
+    }
+
+    fn parked(&self) -> Option<Arc<dyn Parked>> {
+        // Who only reads the file cannot set anything aside in it: the relay stops at what the bus refuses.
+        (!self.db.is_readonly())
+            .then(|| Arc::new(SqliteParked::new(self.db.clone(), &self.origin)) as Arc<dyn Parked>)
     }
 
     fn fetch<'a>(&'a self, cursor: &'a Cursor, limit: ReadLimit) -> BoxFuture<'a, Result<Fetched, Error>> {

@@ -15,20 +15,20 @@ use crate::event::{Event, NewEvent};
 use crate::outbox;
 use crate::outbox::sqlite::SqliteSource;
 
-struct Outbox {
+pub(crate) struct Outbox {
     db: Sqlite,
     _folder: tempfile::TempDir,
 }
 
 impl Outbox {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let db = Sqlite::open(&folder.path().join("ingest.db"), SqliteOptions::default()).unwrap();
         db.migrate(&outbox::sqlite::MIGRATIONS).await.unwrap();
         Self { db, _folder: folder }
     }
 
-    async fn append(&self, events: Vec<NewEvent>) {
+    pub(crate) async fn append(&self, events: Vec<NewEvent>) {
         self.try_append(events).await.unwrap();
     }
 
@@ -41,7 +41,7 @@ impl Outbox {
             .await
     }
 
-    fn source(&self) -> Arc<SqliteSource> {
+    pub(crate) fn source(&self) -> Arc<SqliteSource> {
         Arc::new(SqliteSource::new(self.db.clone(), "ingest"))
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rc_model::Timestamp;
@@ -15,7 +16,8 @@ use crate::bus::{Cursor, ReadLimit, Record};
 use crate::event::{NewEvent, Place};
 use crate::lease::{Epoch, Lease};
 use crate::log::Log;
-use crate::relay::{Backlog, Fetched, Pruned, Source};
+use crate::relay::parked::postgres::PostgresParked;
+use crate::relay::{Backlog, Fetched, Parked, Pruned, Source};
 use crate::slot::{self, SlotCursor};
 use crate::{BoxFuture, Error, faults};
 
@@ -65,7 +67,7 @@ const BACKLOG: &str = "SELECT count(*), min(time_ms) FROM (
         (SELECT time_ms FROM outbox WHERE xid = ANY ($2::text[]::xid8[]))
      ) waiting";
 
-const RETAIN: &str = "SELECT outbox_retain($1::text::xid8, $2::bigint * interval '1 millisecond')";
+const RETAIN: &str = "SELECT outbox_retain($1::text::pg_snapshot, $2::bigint * interval '1 millisecond')";
 
 /// No index serves this: a gap is rare, an index costs every append, and what is kept is bounded by retention.
 const RANGE: &str =
@@ -213,6 +215,10 @@ impl Source for PostgresSource {
         Box::pin(self.lease.release())
     }
 
+    fn parked(&self) -> Option<Arc<dyn Parked>> {
+        Some(Arc::new(PostgresParked::new(self.db.clone(), &self.origin, true)))
+    }
+
     fn upkeep(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
             let make = async {
@@ -287,9 +293,8 @@ impl Source for PostgresSource {
         keep: Duration,
     ) -> BoxFuture<'a, Result<Pruned, Error>> {
         Box::pin(async move {
-            // Below xmin everything had ended, and what was visible was taken.
-            let settled = SlotCursor::parse(cursor)?.done.xmin;
-            retain(&self.db, settled, keep)
+            let taken = SlotCursor::parse(cursor)?.done;
+            retain(&self.db, &taken, keep)
                 .await
                 .map_err(Error::from_store("failed to prune the outbox"))
         })
@@ -335,13 +340,13 @@ impl Log for PostgresSource {
     }
 }
 
-/// Drops one partition of which every row was written below `settled` and has been kept for `keep`.
-pub(crate) async fn retain(db: &Postgres, settled: u64, keep: Duration) -> Result<Pruned, rc_store::Error> {
+/// Drops one partition of which every row is visible in `taken` and has been kept for `keep`.
+async fn retain(db: &Postgres, taken: &Snapshot, keep: Duration) -> Result<Pruned, rc_store::Error> {
     let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
     let mut client = db.client().await?;
     let tx = client.system().await?;
     let said = tx
-        .query_one(RETAIN, &[&settled.to_string(), &keep_ms])
+        .query_one(RETAIN, &[&taken.to_string(), &keep_ms])
         .await?
         .try_get(0)?;
     tx.commit().await?;
