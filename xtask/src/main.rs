@@ -20,6 +20,7 @@ mod setup;
 mod suite;
 mod tidy;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -116,16 +117,18 @@ fn run(command: Command) -> Result<(), Stop> {
 
 /// The Makefile's targets with their descriptions, and the commands that only xtask has.
 fn help(cx: &Cx) -> Result<(), Stop> {
-    println!("make TARGET [ARGS=...]\n");
+    let mut text = "make TARGET [ARGS=...]\n\n".to_owned();
     for target in tidy::makefile_targets(&cx.read("Makefile")?) {
-        println!("  {:<8} {}", target.name, target.about);
+        text.push_str(&format!("  {:<8} {}\n", target.name, target.about));
     }
-    println!(
+    text.push_str(
         "\ncargo xtask COMMAND (each has --help)\n\n  \
          test     install what the tests need, then run all tests: `cargo xtask test -p rc-store`\n  \
          setup    only install what the tests and checks need\n  \
          tidy     only the rules of the house\n  \
-         repo     the forge's labels and branch rules: `cargo xtask repo labels --check`"
+         repo     the forge's labels and branch rules: `cargo xtask repo labels --check`\n",
     );
+    // `make help | head` closes the pipe early; that is no failure.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
     Ok(())
 }

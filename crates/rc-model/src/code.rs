@@ -211,6 +211,7 @@ pub const LED: &[Code] = &[
     code("RC-LED-027", "the start cannot be recorded"),
     code("RC-LED-028", "the audit log cannot be read"),
     code("RC-LED-029", "a checkpoint or key that was given cannot be used"),
+    code("RC-LED-030", "the checkpoint cannot be kept"),
 ];
 
 /// Running a process.

@@ -146,6 +146,7 @@ impl Ticket {
             duration_ms = took_ns as f64 / 1e6,
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
+            "request"
         );
     }
 }

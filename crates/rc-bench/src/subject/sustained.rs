@@ -106,7 +106,7 @@ pub(super) fn measure(options: &Options) -> Result<Measured> {
 
     Ok(Measured {
         method: format!(
-            "Batches of {ITEMS} documents of 600 bytes of text at a fixed rate (open loop) over {CONNECTIONS} \
+            "Batches of {ITEMS} documents of 600 bytes of text at a fixed rate (open loop, 2 % above the one that is named) over {CONNECTIONS} \
              connections for {seconds} s, through the gateway into the embedded store with a wait for the disk at \
              every commit; values are of {SLICES} slices of that time, and the worst one counts. The search is \
              behind by the age of the oldest document that docs-api has not committed to its index, read from the \

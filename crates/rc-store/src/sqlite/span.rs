@@ -10,6 +10,8 @@ use crate::trace::{CANCELLED, Ran, int, ms, random};
 pub(super) struct Settled {
     /// Jobs that shared the commit.
     pub(super) jobs: usize,
+    /// When the commit began, if it came to that: where the wait for the disk is.
+    pub(super) commit_ns: Option<u64>,
     pub(super) ended_ns: u64,
 }
 
@@ -18,6 +20,7 @@ impl Settled {
     pub(super) fn now() -> Self {
         Self {
             jobs: 1,
+            commit_ns: None,
             ended_ns: monotonic_ns(),
         }
     }
@@ -93,6 +96,19 @@ impl Drop for JobSpan {
             Some(settled) => (settled, self.error),
             None => (Settled::now(), Some(CANCELLED)),
         };
+        if let Some(commit_ns) = settled.commit_ns {
+            self.scope.sink().span(&Span {
+                context: self.scope.context().child(random),
+                parent: Some(self.scope.context().span_id()),
+                kind: SpanKind::Client,
+                name: "COMMIT",
+                began_unix_ns: unix(commit_ns),
+                took_ns: settled.ended_ns.saturating_sub(commit_ns),
+                error: None,
+                attributes: &[("db.system.name", Value::Str("sqlite"))],
+                links: &[],
+            });
+        }
         let waited_ns = self
             .started_ns
             .unwrap_or(settled.ended_ns)

@@ -117,6 +117,7 @@ impl Writer {
             group_time_max: options.group_time_max,
             job_time_max: options.write_time_max,
             failed: None,
+            commit_ns: None,
         };
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         std::thread::Builder::new()
@@ -240,6 +241,8 @@ struct Thread {
     /// second `fsync` alone would lie. But those frames belong to a transaction that SQLite took back: the
     /// next one is written over them, whole, and is acknowledged only when its own `fsync` succeeds.
     failed: Option<(Error, u64)>,
+    /// When the last commit began, until it was told.
+    commit_ns: Option<u64>,
 }
 
 impl Thread {
@@ -311,6 +314,7 @@ impl Thread {
         let ended_ns = self.settle(taken, started_ns, failure.is_none() && changed);
         let settled = Settled {
             jobs: jobs.len(),
+            commit_ns: self.commit_ns.take(),
             ended_ns,
         };
         for job in jobs {
@@ -330,7 +334,12 @@ impl Thread {
         let changed = self.conn.total_changes() != changes;
         self.note(failure.as_ref(), changed);
         let ended_ns = self.settle(1, started_ns, failure.is_none() && changed);
-        job.answer(failure, Settled { jobs: 1, ended_ns });
+        let settled = Settled {
+            jobs: 1,
+            commit_ns: self.commit_ns.take(),
+            ended_ns,
+        };
+        job.answer(failure, settled);
     }
 
     /// Runs a job whose commit goes to the disk though it changes no row.
@@ -343,7 +352,12 @@ impl Thread {
         let failure = self.in_own_transaction(job.as_mut(), self.job_time_max).err();
         self.note(failure.as_ref(), true);
         let ended_ns = self.settle(1, started_ns, false);
-        job.answer(failure, Settled { jobs: 1, ended_ns });
+        let settled = Settled {
+            jobs: 1,
+            commit_ns: self.commit_ns.take(),
+            ended_ns,
+        };
+        job.answer(failure, settled);
     }
 
     /// Remembers whether transactions reach the disk: `failure` lost one, `changed` wrote one.
@@ -419,6 +433,7 @@ impl Thread {
     }
 
     fn commit(&mut self) -> Result<(), Error> {
+        self.commit_ns = Some(monotonic_ns());
         let commit = self.conn.inner().prepare_cached("COMMIT");
         match commit.and_then(|mut sql| sql.execute([])) {
             Ok(_) => Ok(()),

@@ -174,6 +174,11 @@ async fn finish(
     let (state, next) = match sent.end {
         End::Complete => ("complete", format!("rc search 'WORDS'{flags}")),
         End::Interrupted => ("interrupted", again(sent)),
+        // The same key is refused the next time too.
+        End::Refused(ref error) if matches!(error.status(), Some(401 | 403)) => (
+            "stopped",
+            "type the command again with a key that the platform knows".to_owned(),
+        ),
         End::Refused(_) | End::Stalled(_) => ("stopped", again(sent)),
         End::Changed => ("stopped", "type the same command again to start over".to_owned()),
     };

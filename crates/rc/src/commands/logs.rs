@@ -290,7 +290,7 @@ pub(crate) fn pretty(line: &str, color: bool) -> String {
         "{} {} {}",
         paint(color, DIM, clock(text("ts"))),
         paint(color, level_color, &format!("{:<5}", level.to_uppercase())),
-        format_args!("{speaker}{}", printable(text("msg")))
+        format_args!("{speaker}{}", indented(text("msg")))
     );
     // Who prints and which module is said elsewhere or nobody's question.
     let rest = fields
@@ -298,12 +298,18 @@ pub(crate) fn pretty(line: &str, color: bool) -> String {
         .filter(|(name, _)| !["ts", "level", "service", "msg", "target"].contains(&name.as_str()));
     for (name, value) in rest {
         let value = match value {
-            Value::String(text) => printable(text),
+            Value::String(text) => indented(text),
             other => other.to_string(),
         };
         out.push_str(&paint(color, DIM, &format!(" {name}={value}")));
     }
     out
+}
+
+/// Text of several lines, such as a snippet of a file: the lines stay lines, behind those that begin an entry.
+fn indented(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(printable).collect();
+    lines.join("\n      ")
 }
 
 #[cfg(test)]

@@ -120,6 +120,7 @@ impl PlatformArgs {
 
     fn tenant_or_demo(&self, cx: &Cx) -> Result<TenantId, Fault> {
         if let Some(tenant) = &self.tenant {
+            known_tenant(cx, tenant)?;
             return Ok(tenant.clone());
         }
         tenants(cx)?.demo().next().cloned().ok_or_else(|| {
@@ -188,6 +189,23 @@ pub(crate) fn tenants(cx: &Cx) -> Result<TenantsFile, Fault> {
             .because(first)
             .hint("`rc catalog check` shows every fault")
     })
+}
+
+/// Whether the project's files have this tenant. Files with problems say nothing: the running platform
+/// still has the ones before them, and decides.
+pub(crate) fn known_tenant(cx: &Cx, tenant: &TenantId) -> Result<(), Fault> {
+    let Ok(tenants) = tenants(cx) else {
+        return Ok(());
+    };
+    if tenants.tenants.contains_key(tenant) {
+        return Ok(());
+    }
+    let meant = rc_model::closest(tenant.as_str(), tenants.tenants.keys().map(TenantId::as_str));
+    let hint = meant.map_or_else(
+        || "`rc tenant list` shows the tenants".to_owned(),
+        |name| format!("did you mean `{name}`?"),
+    );
+    Err(Fault::usage("RC-CLI-015", format!("this project has no tenant `{tenant}`")).hint(hint))
 }
 
 fn gateway_socket(cx: &Cx) -> Endpoint {

@@ -45,14 +45,16 @@ async fn statements_stand_below_the_job_and_the_job_below_its_request() {
 
     // The answer is there, and so are its spans.
     let spans = recorder.take();
-    assert_eq!(spans.len(), 3, "{spans:#?}");
-    let (job, insert, select) = (
+    assert_eq!(spans.len(), 4, "{spans:#?}");
+    let (job, insert, select, commit) = (
         find(&spans, "sqlite write docs.put"),
         find(&spans, "INSERT t"),
         find(&spans, "SELECT t"),
+        find(&spans, "COMMIT"),
     );
     assert_eq!(job.parent, Some(request.context().span_id()));
-    for statement in [insert, select] {
+    assert!(commit.began_unix_ns >= select.began_unix_ns && commit.took_ns > 0);
+    for statement in [insert, select, commit] {
         assert_eq!(statement.parent, Some(job.context.span_id()));
         assert_eq!(statement.kind, SpanKind::Client);
         assert_eq!(statement.attribute("db.system.name"), Some("sqlite"));
@@ -144,7 +146,7 @@ async fn without_a_scope_nothing_is_noted() {
     .await
     .unwrap();
     let spans = recorder.take();
-    assert_eq!(spans.len(), 2, "{spans:#?}");
+    assert_eq!(spans.len(), 3, "{spans:#?}");
     find(&spans, "sqlite write traced");
     assert_eq!(
         find(&spans, "INSERT t").attribute("db.operation.batch.size"),
@@ -290,7 +292,7 @@ async fn a_caller_that_leaves_while_its_job_runs_is_in_the_trace_all_the_same() 
     release.send(()).unwrap();
     db.close().await;
     let spans = recorder.take();
-    assert_eq!(spans.len(), 2, "{spans:#?}");
+    assert_eq!(spans.len(), 3, "{spans:#?}");
     assert_eq!(find(&spans, "sqlite write left").error, None, "its work stands");
 }
 
@@ -333,13 +335,17 @@ async fn jobs_of_many_requests_in_one_commit_keep_to_their_traces() {
         done.unwrap();
     }
     let spans = recorder.take();
-    assert_eq!(spans.len(), 100);
+    assert_eq!(spans.len(), 150);
     for scope in &scopes {
         let of: Vec<&Heard> = spans
             .iter()
             .filter(|span| span.context.trace_id() == scope.context().trace_id())
             .collect();
-        assert_eq!(of.len(), 2, "every request has its job and its statement");
+        assert_eq!(
+            of.len(),
+            3,
+            "every request has its job, its statement and its commit"
+        );
     }
     let grouped = |span: &Heard| span.attribute("rc.group_jobs").is_some_and(|jobs| jobs != "1");
     assert!(spans.iter().any(grouped), "some of fifty at once share a commit");

@@ -65,14 +65,21 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         check.entries(&keys, texts, &report, &outboxes).await?;
     }
     let mut verdict = check.verdict(&keys, &args, &report, &outboxes);
+    // What cannot be kept is said after what was found: that is the answer.
+    let mut unsaved = None;
     if let (true, Some(path)) = (verdict.whole, &args.save) {
-        save(&cx.cwd.join(path), &files, &keys)?;
-        verdict.saved = Some(path.clone());
+        match save(&cx.cwd.join(path), &files, &keys) {
+            Ok(()) => verdict.saved = Some(path.clone()),
+            Err(fault) => unsaved = Some(fault),
+        }
     }
     if cx.json() {
         cx.print_json(&verdict);
     } else {
         print(cx, &verdict, &outboxes, texts.is_some());
+    }
+    if let Some(fault) = unsaved {
+        return Err(fault.into());
     }
     Ok(if verdict.whole { Outcome::Done } else { Outcome::No })
 }
@@ -481,7 +488,12 @@ fn save(path: &Path, files: &Files, keys: &[Vkey]) -> Result<(), Fault> {
         Ok(())
     };
     write().map_err(|error| {
-        Fault::world("RC-LED-028", format!("{} cannot be written", path.display())).because(error)
+        Fault::world(
+            "RC-LED-030",
+            format!("the checkpoint cannot be kept in {}", path.display()),
+        )
+        .because(error)
+        .hint("give a file in a folder that exists and that you may write to")
     })
 }
 

@@ -179,6 +179,7 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     "RC-LED-027"
     "RC-LED-028"
     "RC-LED-029"
+    "RC-LED-030"
     "RC-SRV-001"
     "RC-SRV-002"
     "RC-SRV-003"

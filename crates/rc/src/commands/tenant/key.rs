@@ -48,6 +48,17 @@ struct Create {
     reason: Option<String>,
 }
 
+/// The id of a key. Somebody who pastes the whole key must not see its secret again in an error.
+fn key_id(text: &str) -> Result<KeyId, String> {
+    match text.strip_prefix("rck_").and_then(|rest| rest.split_once('_')) {
+        Some((id, _secret)) => Err(match KeyId::new(id) {
+            Ok(id) => format!("that is a whole key; its id is `{id}`"),
+            Err(_) => "that is a whole key; give its id".to_owned(),
+        }),
+        None => KeyId::new(text).map_err(|error| error.to_string()),
+    }
+}
+
 fn reason(text: &str) -> Result<String, String> {
     Reason::check(text).map(|()| text.to_owned())
 }
@@ -64,7 +75,7 @@ struct List {
 #[derive(Debug, clap::Args)]
 struct Revoke {
     /// The key's id, as `rc tenant key list` shows it
-    #[arg(value_name = "KEY_ID")]
+    #[arg(value_name = "KEY_ID", value_parser = key_id)]
     key_id: KeyId,
     /// Why, for the audit log
     #[arg(long, value_name = "TEXT", value_parser = reason)]
@@ -86,8 +97,6 @@ pub(super) struct Key {
     expires_at: Option<Timestamp>,
     #[serde(default)]
     revoked_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    last_used_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -121,7 +130,7 @@ pub(super) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
 }
 
 async fn create(cx: &Cx, args: Create) -> Result<Outcome, miette::Report> {
-    known(cx, &args.tenant)?;
+    platform::known_tenant(cx, &args.tenant)?;
     let client = platform::administration(cx).await?;
     let body = serde_json::json!({
         "tenant": args.tenant,
@@ -148,7 +157,7 @@ async fn create(cx: &Cx, args: Create) -> Result<Outcome, miette::Report> {
 
 async fn list(cx: &Cx, args: List) -> Result<Outcome, miette::Report> {
     if let Some(tenant) = &args.tenant {
-        known(cx, tenant)?;
+        platform::known_tenant(cx, tenant)?;
     }
     let client = platform::administration(cx).await?;
     let keys = fetch(&client, args.tenant.as_ref()).await?;
@@ -161,8 +170,6 @@ async fn list(cx: &Cx, args: List) -> Result<Outcome, miette::Report> {
         return Ok(Outcome::Done);
     }
     let now = SystemClock.now();
-    let moment =
-        |at: Option<Timestamp>, never: &str| at.map_or_else(|| never.to_owned(), |at| at.to_string());
     let rows: Vec<Vec<String>> = keys
         .iter()
         .map(|key| {
@@ -171,22 +178,14 @@ async fn list(cx: &Cx, args: List) -> Result<Outcome, miette::Report> {
                 key.tenant.clone(),
                 key.state(now).to_owned(),
                 key.created_at.to_string(),
-                moment(key.expires_at, "never"),
-                moment(key.last_used_at, ""),
+                key.expires_at
+                    .map_or_else(|| "never".to_owned(), |at| at.to_string()),
                 printable(key.label.as_deref().unwrap_or_default()),
             ]
         })
         .collect();
     cx.say(table(
-        &[
-            "KEY ID",
-            "TENANT",
-            "STATE",
-            "CREATED",
-            "EXPIRES",
-            "LAST USED",
-            "LABEL",
-        ],
+        &["KEY ID", "TENANT", "STATE", "CREATED", "EXPIRES", "LABEL"],
         &rows,
     ));
     Ok(Outcome::Done)
@@ -242,21 +241,4 @@ async fn ask<T: DeserializeOwned>(
     let answer = client.raw(&request).await.map_err(platform::fault)?;
     serde_json::from_slice(&answer.value.body)
         .map_err(|error| Fault::world("RC-CLI-018", "the gateway's answer is not understood").because(error))
-}
-
-/// Whether the project's files have this tenant. Files with problems say nothing: the running platform
-/// still has the ones before them, and decides.
-fn known(cx: &Cx, tenant: &TenantId) -> Result<(), Fault> {
-    let Ok(tenants) = platform::tenants(cx) else {
-        return Ok(());
-    };
-    if tenants.tenants.contains_key(tenant) {
-        return Ok(());
-    }
-    let meant = rc_model::closest(tenant.as_str(), tenants.tenants.keys().map(TenantId::as_str));
-    let hint = meant.map_or_else(
-        || "`rc tenant list` shows the tenants".to_owned(),
-        |name| format!("did you mean `{name}`?"),
-    );
-    Err(Fault::usage("RC-CLI-015", format!("this project has no tenant `{tenant}`")).hint(hint))
 }
