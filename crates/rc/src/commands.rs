@@ -34,7 +34,13 @@ mod up;
 
 /// From commit to production for multi-tenant services, in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "rc", version, max_term_width = 110, propagate_version = true)]
+#[command(
+    name = "rc",
+    version,
+    max_term_width = 110,
+    disable_help_subcommand = true,
+    propagate_version = true
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

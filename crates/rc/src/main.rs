@@ -3,6 +3,7 @@
 //! This crate parses arguments, reads the environment, wires the engines together and turns their errors
 //! into messages and exit codes. It decides nothing about traffic, events or documents.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -13,7 +14,7 @@ mod cx;
 mod fault;
 
 fn main() -> ExitCode {
-    let cli = match commands::Cli::try_parse() {
+    let cli = match commands::Cli::try_parse_from(with_help(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -38,6 +39,17 @@ fn main() -> ExitCode {
         Ok(outcome) => outcome.exit_code(),
         Err(report) => fault::exit_with(&report, cx.json()),
     }
+}
+
+/// `rc help audit verify` is `rc audit verify --help`: most people type the first one first. Not a
+/// subcommand, which would stand in every list below every noun.
+fn with_help(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.collect();
+    if args.get(1).is_some_and(|first| first == "help") {
+        args.remove(1);
+        args.push("--help".into());
+    }
+    args
 }
 
 /// Help and version go to stdout with code 0; a usage error to stderr with code 2.
