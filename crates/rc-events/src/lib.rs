@@ -21,7 +21,6 @@ pub mod outbox;
 pub mod relay;
 pub mod replication;
 pub mod slot;
-pub mod verify;
 
 mod spans;
 
