@@ -360,7 +360,6 @@ impl Consumer {
             | Error::Replication(_)
             | Error::Store { .. } => false,
             Error::Server(fault) => fault.retry_after.is_none(),
-            Error::Fenced(_) | Error::Moved(_) | Error::Unreachable { .. } | Error::Store { .. } => false,
         };
         let (code, text) = (error.code(), error.to_string());
         tracing::warn!(

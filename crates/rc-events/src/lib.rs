@@ -21,6 +21,7 @@ pub mod outbox;
 pub mod relay;
 pub mod replication;
 pub mod slot;
+pub mod verify;
 
 mod spans;
 

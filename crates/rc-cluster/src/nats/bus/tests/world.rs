@@ -1,5 +1,7 @@
 //! A stream of a real server.
 
+use std::net::SocketAddr;
+
 use rc_model::clock::SystemClock;
 use rc_test::nats::PAYLOAD_BYTES_MAX;
 
@@ -18,9 +20,14 @@ impl World {
     }
 
     /// A stream on `server`, which is reached at `address`.
-    pub(super) fn on(server: &Nats, address: std::net::SocketAddr) -> Self {
+    pub(super) fn on(server: &Nats, address: SocketAddr) -> Self {
+        Self::with(server, address, "&max_bytes=100000000")
+    }
+
+    /// As [`Self::on`], with more options.
+    pub(super) fn with(server: &Nats, address: SocketAddr, options: &str) -> Self {
         let url = format!(
-            "nats://{address}/{}?monitor={}&max_bytes=100000000",
+            "nats://{address}/{}?monitor={}{options}",
             server.fresh_name(),
             server.monitor()
         );
