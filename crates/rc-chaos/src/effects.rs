@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rc_events::consumer::{postgres, sqlite};
-use rc_events::{Applied, BoxFuture, Error, Event, Projection};
+use rc_events::consumer::{PostgresBooks, SqliteBooks, postgres, sqlite};
+use rc_events::{Applied, Batch, Books, BoxFuture, Error, Event, Projection};
 use rc_store::{Migration, Migrations, Postgres, PostgresOptions, Sqlite, SqliteOptions};
 
 use crate::failure::{Failure, Result};
@@ -125,60 +125,38 @@ fn texts(events: &[&Event]) -> Vec<String> {
     events.iter().map(text).collect()
 }
 
-fn applied(fresh: usize, all: usize) -> Applied {
-    let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
-    Applied {
-        applied: count(fresh),
-        duplicates: count(all - fresh),
-    }
-}
-
 impl Projection for Effects {
     fn name(&self) -> &str {
         NAME
     }
 
-    fn position(&self) -> BoxFuture<'_, std::result::Result<i64, Error>> {
-        Box::pin(async move {
-            match self {
-                Self::Sqlite(db) => Ok(db
-                    .read("chaos.position", |conn| sqlite::position(conn, NAME))
-                    .await?),
-                Self::Postgres(db) => {
-                    let mut client = db.client().await?;
-                    let tx = client.system().await?;
-                    Ok(postgres::position(&tx, NAME).await?)
-                }
-            }
-        })
+    fn books(&self) -> Arc<dyn Books> {
+        match self {
+            Self::Sqlite(db) => Arc::new(SqliteBooks::new(db.clone(), NAME)),
+            Self::Postgres(db) => Arc::new(PostgresBooks::new(db.clone(), NAME)),
+        }
     }
 
-    fn apply(
-        &self,
-        from: i64,
-        events: Arc<Vec<Event>>,
-        upto: i64,
-    ) -> BoxFuture<'_, std::result::Result<Applied, Error>> {
+    fn apply(&self, batch: Batch) -> BoxFuture<'_, std::result::Result<Applied, Error>> {
         Box::pin(async move {
             match self {
                 Self::Sqlite(db) => Ok(db
                     .write_alone("chaos.apply", move |conn| {
-                        let fresh = sqlite::admit(conn, NAME, from, &events, upto)?;
+                        let admitted = sqlite::admit(conn, &batch)?;
                         let mut add = conn.prepare_cached(ADD)?;
-                        for text in texts(&fresh) {
+                        for text in texts(&admitted.fresh) {
                             add.execute([text])?;
                         }
-                        Ok(applied(fresh.len(), events.len()))
+                        Ok(admitted.applied)
                     })
                     .await?),
                 Self::Postgres(db) => {
                     let mut client = db.client().await?;
                     let tx = client.system().await?;
-                    let fresh = postgres::admit(&tx, NAME, from, &events, upto).await?;
-                    tx.execute(ADD_POSTGRES, &[&texts(&fresh)]).await?;
-                    let done = applied(fresh.len(), events.len());
+                    let admitted = postgres::admit(&tx, &batch).await?;
+                    tx.execute(ADD_POSTGRES, &[&texts(&admitted.fresh)]).await?;
                     tx.commit().await?;
-                    Ok(done)
+                    Ok(admitted.applied)
                 }
             }
         })

@@ -1,22 +1,50 @@
 //! A consumer applies events in order, and its effects happen once: effects and position stand in one
 //! transaction of its own store, and each key's numbers must be consecutive.
+//!
+//! It refuses to let one event stop the others: what cannot be applied is set aside with its reason, and only
+//! its key waits (see [`crate::letters`]). What is an outage, and not an event's fault, it waits out.
 
 pub mod postgres;
 pub mod sqlite;
+
+mod batch;
+mod books;
+mod breaker;
+mod core;
+mod decide;
+mod engine;
+mod handle;
+mod history;
+mod lane;
+mod lanes;
+mod options;
+mod redeliver;
+mod rules;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rc_model::telemetry::TelemetrySink;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Bus, ReadLimit};
+pub use batch::{Admitted, Applied, Batch, Condemned, Lane, Mode};
+pub use books::{Books, Entered, Head};
+pub use core::GAP_EVENTS_MAX;
+pub use decide::{VOID, Verdict, judge};
+pub use handle::{COMMANDS_MAX, ConsumerHandle, REPLAY_TIME_MAX};
+pub use options::{ATTEMPTS_MAX, ConsumerOptions, LANES_MAX, Policy, Upcast};
+pub use postgres::PostgresBooks;
+pub use sqlite::SqliteBooks;
+
+use crate::bus::Bus;
 use crate::error::Gap;
-use crate::event::{Event, Numbering, Seq};
-use crate::relay::retry_pause;
-use crate::spans::Applying;
+use crate::event::{Event, Seq};
 use crate::{BoxFuture, Error};
+
+use self::core::Core;
+use self::engine::Engine;
+use self::handle::Command;
 
 /// Events applied in one transaction. A consumer that keeps up takes what is there, which is fewer; one
 /// that is behind takes more at once, so that it costs less and catches up.
@@ -45,55 +73,30 @@ const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
 /// How long telling it to the wake-up may hold up a consumer that has work.
 const TELL_TIME_MAX: Duration = Duration::from_millis(100);
 
-/// What to do with the next event of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is the next one.
-    Apply,
-    /// It was applied before.
-    Duplicate,
-    /// At least one is missing before it.
-    Gap,
-}
-
-/// The rule of a key's numbers: `last` is 0 for a key that was never seen.
-#[must_use]
-pub fn judge(last: u64, kseq: u64, numbering: Numbering) -> Verdict {
-    if kseq <= last {
-        Verdict::Duplicate
-    } else if kseq == last + 1 || numbering == Numbering::Increasing {
-        Verdict::Apply
-    } else {
-        Verdict::Gap
-    }
-}
-
-/// What applying a batch came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Events that took effect.
-    pub applied: u64,
-    /// Events that had taken effect before.
-    pub duplicates: u64,
-}
+/// Chunks of the bus that wait for a lane: one is read while another is applied.
+const CHUNKS_MAX: usize = 1;
 
 /// A consumer's own side: its store and what events do there.
 pub trait Projection: Send + Sync {
     /// The consumer's name; unique on the bus, never reused.
     fn name(&self) -> &str;
 
-    /// The last event that was applied, from the consumer's own store; 0 for none.
-    fn position(&self) -> BoxFuture<'_, Result<Seq, Error>>;
+    /// What the consumer keeps beside its effects, in the same store: [`SqliteBooks`] or [`PostgresBooks`].
+    fn books(&self) -> Arc<dyn Books>;
 
-    /// Applies the events after `from` up to `upto`: effects, the last number of each key, and the
-    /// position `upto`, in ONE transaction. [`sqlite::admit`] and [`postgres::admit`] do all of it but
-    /// the effects.
-    fn apply(&self, from: Seq, events: Arc<Vec<Event>>, upto: Seq) -> BoxFuture<'_, Result<Applied, Error>>;
+    /// Applies a batch in ONE transaction: [`sqlite::admit`] or [`postgres::admit`] does everything but the
+    /// effects of what it returns.
+    ///
+    /// # Errors
+    /// [`Error::Poison`] names events that can never be applied: the engine repeats the batch without them.
+    /// Any other error that is not the store's outage makes the engine look for the event by itself.
+    fn apply(&self, batch: Batch) -> BoxFuture<'_, Result<Applied, Error>>;
 }
 
 /// How a consumer learns that there may be something new.
 pub trait Wake: Send + Sync {
-    /// Returns the bus's tail as soon as it is beyond `after`, at the latest after `timeout`.
+    /// Returns the bus's tail as soon as it is beyond `after`, at the latest after `timeout`. `after` is how
+    /// far the consumer has applied; with several lanes it may be a second ahead of what it has stored.
     fn wait(&self, after: Seq, timeout: Duration) -> BoxFuture<'_, Result<Seq, Error>>;
 }
 
@@ -149,6 +152,10 @@ pub struct ConsumerStatus {
     pub applied: u64,
     /// Events that were seen before, since the start of this process.
     pub duplicates: u64,
+    /// Events that were set aside since the start of this process, with those that wait behind them.
+    pub parked: u64,
+    /// Events that were set aside while their key went on, since the start of this process.
+    pub skipped: u64,
     /// Whether it moves.
     pub state: ConsumerState,
 }
@@ -163,231 +170,83 @@ impl ConsumerStatus {
 
 /// Reads the bus and feeds a projection.
 pub struct Consumer {
-    bus: Arc<dyn Bus>,
-    wake: Arc<dyn Wake>,
-    projection: Arc<dyn Projection>,
-    limit: ReadLimit,
-    telemetry: Option<Arc<dyn TelemetrySink>>,
-    status: watch::Sender<ConsumerStatus>,
+    core: Arc<Core>,
+    commands: mpsc::Receiver<Command>,
+    handle: ConsumerHandle,
 }
 
 impl std::fmt::Debug for Consumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Consumer")
-            .field("name", &self.projection.name())
+            .field("name", &self.core.name)
             .finish_non_exhaustive()
     }
 }
 
 impl Consumer {
-    /// A consumer of `bus`. Run it on the task tree.
+    /// A consumer of `bus` with the default options. Run it on the task tree.
     #[must_use]
     pub fn new(bus: Arc<dyn Bus>, wake: Arc<dyn Wake>, projection: Arc<dyn Projection>) -> Self {
+        Self::with_options(bus, wake, projection, ConsumerOptions::default())
+    }
+
+    /// As [`Consumer::new`], with options.
+    #[must_use]
+    pub fn with_options(
+        bus: Arc<dyn Bus>,
+        wake: Arc<dyn Wake>,
+        projection: Arc<dyn Projection>,
+        options: ConsumerOptions,
+    ) -> Self {
+        let (status, seen) = watch::channel(ConsumerStatus::default());
+        let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+        let core = Core::new(bus, wake, projection, status, options);
+        let handle = ConsumerHandle {
+            bus: Arc::clone(&core.bus),
+            books: Arc::clone(&core.books),
+            clock: Arc::clone(&core.options.clock),
+            commands: sender,
+            status: seen,
+        };
         Self {
-            bus,
-            wake,
-            projection,
-            limit: ReadLimit {
-                rows: APPLY_ROWS_MAX,
-                bytes: APPLY_BYTES_MAX,
-            },
-            telemetry: None,
-            status: watch::Sender::new(ConsumerStatus::default()),
+            core: Arc::new(core),
+            commands,
+            handle,
         }
     }
 
     /// The same consumer, which tells `sink` what it applied; `None`: nobody.
     #[must_use]
     pub fn with_telemetry(mut self, sink: Option<Arc<dyn TelemetrySink>>) -> Self {
-        self.telemetry = sink;
+        if let Some(core) = Arc::get_mut(&mut self.core) {
+            core.options.telemetry = sink;
+        }
         self
     }
 
     /// Where it is.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<ConsumerStatus> {
-        self.status.subscribe()
+        self.core.status.subscribe()
+    }
+
+    /// What people and other tasks talk to.
+    #[must_use]
+    pub fn handle(&self) -> ConsumerHandle {
+        self.handle.clone()
     }
 
     /// Runs until `stop`. Failures are retried for ever, with growing pauses, and stand in the status.
     /// A batch that is being applied when `stop` comes is finished first.
     pub async fn run(self, stop: CancellationToken) {
-        let mut failures = 0_u32;
-        while !stop.is_cancelled() {
-            let Err(error) = self.follow(&stop, &mut failures).await else {
-                return;
-            };
-            failures = failures.saturating_add(1);
-            let wait = self.report(&error, failures);
-            if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
-                return;
-            }
-        }
-    }
-
-    /// Applies batches until something fails or `stop` comes.
-    async fn follow(&self, stop: &CancellationToken, failures: &mut u32) -> Result<(), Error> {
-        // After a failure it is unknown whether the transaction stands: the store knows.
-        let mut position = self.projection.position().await?;
-        let mut poll = POLL_MIN;
-        let mut told: Option<(Seq, tokio::time::Instant)> = None;
-        loop {
-            if told.is_none_or(|(seq, at)| seq != position && at.elapsed() >= PROGRESS_PAUSE) {
-                // Retention waits a little longer then; that is no reason to stop.
-                if let Err(error) = self.bus.progress(self.projection.name(), position).await {
-                    tracing::debug!(consumer = self.projection.name(), %error, "progress was not noted");
-                }
-                if told.is_some() {
-                    self.tell(position).await;
-                }
-                told = Some((position, tokio::time::Instant::now()));
-            }
-            let events = self.bus.read(position, self.limit).await?;
-            let Some(last) = events.last() else {
-                self.settled(position, failures);
-                let idle = self.idle(position, &mut poll);
-                if stop.run_until_cancelled(idle).await.is_none() {
-                    return Ok(());
-                }
-                continue;
-            };
-            let upto = last.pos;
-            let done = self
-                .apply(position, Arc::new(events), upto, *failures > 0)
-                .await?;
-            position = upto;
-            poll = POLL_MIN;
-            *failures = 0;
-            self.status.send_modify(|status| {
-                status.position = position;
-                status.tail = status.tail.max(position);
-                status.applied += done.applied;
-                status.duplicates += done.duplicates;
-                status.state = ConsumerState::Following;
-            });
-            if stop.is_cancelled() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Applies a batch in the traces of its events. `again`: the attempt before failed.
-    async fn apply(
-        &self,
-        from: Seq,
-        events: Arc<Vec<Event>>,
-        upto: Seq,
-        again: bool,
-    ) -> Result<Applied, Error> {
-        let applying = self.telemetry.as_ref().and_then(|sink| {
-            let events = events.iter().map(|event| &event.event);
-            Applying::begin(sink, self.projection.name(), events)
-        });
-        let apply = self.projection.apply(from, events, upto);
-        match applying {
-            Some(applying) => applying.run(again, apply).await,
-            None => apply.await,
-        }
-    }
-
-    /// Asks the wake-up for the tail without waiting for it to grow: a consumer that is never idle has a
-    /// true lag all the same, and a wake-up of another process hears where the consumer is.
-    async fn tell(&self, position: Seq) {
-        let asked = self.wake.wait(position, Duration::ZERO);
-        if let Ok(Ok(tail)) = tokio::time::timeout(TELL_TIME_MAX, asked).await {
-            self.status
-                .send_modify(|status| status.tail = status.tail.max(tail));
-        }
-    }
-
-    /// Waits for something new. While the wake-up works nothing is polled; while it fails the bus is
-    /// looked at from time to time.
-    async fn idle(&self, position: Seq, poll: &mut Duration) {
-        match self.wake.wait(position, WAKE_TIME_MAX).await {
-            Ok(tail) => {
-                *poll = POLL_MIN;
-                self.status.send_if_modified(|status| {
-                    let changed = status.tail < tail;
-                    status.tail = status.tail.max(tail);
-                    changed
-                });
-                if tail <= position {
-                    tokio::time::sleep(SPURIOUS_PAUSE).await;
-                }
-            }
-            Err(error) => {
-                tracing::debug!(consumer = self.projection.name(), %error, "no wake-up; polling");
-                tokio::time::sleep(*poll).await;
-                *poll = (*poll * 2).min(POLL_MAX);
-            }
-        }
-    }
-
-    fn settled(&self, position: Seq, failures: &mut u32) {
-        *failures = 0;
-        self.status.send_if_modified(|status| {
-            let settled = ConsumerStatus {
-                position,
-                tail: position,
-                state: ConsumerState::Following,
-                ..status.clone()
-            };
-            let changed = *status != settled;
-            *status = settled;
-            changed
-        });
-    }
-
-    /// Puts the failure into the status; returns how long to wait.
-    fn report(&self, error: &Error, failures: u32) -> Duration {
-        let stuck = match error {
-            Error::Gap(_)
-            | Error::Mismatch(_)
-            | Error::Pruned { .. }
-            | Error::Restored { .. }
-            | Error::Invalid(_)
-            | Error::Refused(_)
-            | Error::Poison(_)
-            | Error::Full(_)
-            | Error::Breaker(_)
-            | Error::Letter(_)
-            | Error::Job(_)
-            | Error::Halted(_)
-            | Error::Damaged(_) => true,
-            Error::Fenced(_)
-            | Error::Moved(_)
-            | Error::Unreachable { .. }
-            | Error::Replication(_)
-            | Error::Store { .. } => false,
-            Error::Server(fault) => fault.retry_after.is_none(),
-        };
-        let (code, text) = (error.code(), error.to_string());
-        tracing::warn!(
-            consumer = self.projection.name(),
-            code,
-            error = text,
-            stuck,
-            failures,
-            "the consumer failed and tries again"
-        );
-        self.status.send_modify(|status| {
-            status.state = if stuck {
-                ConsumerState::Stuck { code, error: text }
-            } else {
-                ConsumerState::Retrying {
-                    code,
-                    error: text,
-                    failures,
-                }
-            };
-        });
-        let pause = retry_pause(failures, error);
-        // The first attempts may meet a passing fault; after that, patience.
-        if stuck && failures > 3 {
-            pause.max(STUCK_PAUSE)
-        } else {
-            pause
-        }
+        let Self {
+            core,
+            commands,
+            handle,
+        } = self;
+        // The channel closes with the last handle outside; then nobody asks for anything any more.
+        drop(handle);
+        Engine::new(core, commands).run(&stop).await;
     }
 }
 

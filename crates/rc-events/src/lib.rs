@@ -19,6 +19,7 @@ pub mod letters;
 pub mod log;
 pub mod outbox;
 pub mod relay;
+pub mod replay;
 pub mod replication;
 pub mod slot;
 pub mod verify;
@@ -29,7 +30,10 @@ use std::future::Future;
 use std::pin::Pin;
 
 pub use bus::{Bus, BusId, Cursor, PostgresBus, Publish, ReadLimit, Record, Retention, SqliteBus};
-pub use consumer::{Applied, Consumer, ConsumerState, ConsumerStatus, Projection, Wake};
+pub use consumer::{
+    Applied, Batch, Books, Consumer, ConsumerHandle, ConsumerOptions, ConsumerState, ConsumerStatus, Mode,
+    Policy, Projection, Wake,
+};
 pub use error::Error;
 pub use event::{Event, NewEvent, Numbering, Place, Seq};
 pub use lease::{Epoch, Lease};

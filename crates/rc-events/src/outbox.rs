@@ -4,7 +4,6 @@
 
 pub mod postgres;
 pub mod sqlite;
-pub mod table;
 
 use std::time::Duration;
 

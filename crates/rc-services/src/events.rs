@@ -5,6 +5,5 @@
 
 pub mod acts;
 pub mod admin;
-pub mod status;
 pub mod watch;
 pub mod wire;

@@ -1,48 +1,44 @@
 //! One suite, both stores: the rule of numbers, once-only effects, and a consumer that lives.
 
+mod letters;
+mod migrations;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rc_model::Timestamp;
 use rc_store::{Migration, Migrations, Postgres, PostgresOptions, Sqlite, SqliteOptions};
 
 use super::*;
+use crate::bus::ReadLimit;
 use crate::bus::tests::World;
-use crate::bus::{Cursor, Publish, Record};
+use crate::bus::{BusId, Cursor, Publish, Record};
 use crate::event::NewEvent;
 use crate::event::tests::event;
 
-const EFFECTS: Migrations = Migrations::new(
-    "effects",
-    &[Migration {
-        number: 1,
-        name: "create_effects",
-        up: "CREATE TABLE effects (key text NOT NULL, kseq bigint NOT NULL, PRIMARY KEY (key, kseq))",
-        down: "DROP TABLE effects",
-    }],
-);
-
-#[test]
-fn numbers_follow_their_promise() {
-    for (last, kseq, expect) in [
-        (0, 1, Verdict::Apply),
-        (0, 2, Verdict::Gap),
-        (4, 5, Verdict::Apply),
-        (4, 4, Verdict::Duplicate),
-        (4, 1, Verdict::Duplicate),
-        (4, 6, Verdict::Gap),
-        (u64::MAX - 1, u64::MAX, Verdict::Apply),
-    ] {
-        let strict = judge(last, kseq, Numbering::Consecutive);
-        assert_eq!(strict, expect, "{last} {kseq}");
-        let loose = judge(last, kseq, Numbering::Increasing);
-        let expect = if expect == Verdict::Gap {
-            Verdict::Apply
-        } else {
-            expect
-        };
-        assert_eq!(loose, expect, "{last} {kseq}");
-    }
+/// `at` grows in the order of the effects of a key.
+macro_rules! effects {
+    ($at:literal) => {
+        Migrations::new(
+            "effects",
+            &[Migration {
+                number: 1,
+                name: "create_effects",
+                up: concat!(
+                    "CREATE TABLE effects (at ",
+                    $at,
+                    ", key text NOT NULL, kseq bigint NOT NULL, UNIQUE (key, kseq))"
+                ),
+                down: "DROP TABLE effects",
+            }],
+        )
+    };
 }
+
+const EFFECTS_SQLITE: Migrations = effects!("INTEGER PRIMARY KEY AUTOINCREMENT");
+const EFFECTS_POSTGRES: Migrations = effects!("bigint GENERATED ALWAYS AS IDENTITY");
+const INSERT_SQLITE: &str = "INSERT INTO effects (key, kseq) VALUES (?1, ?2)";
+const INSERT_POSTGRES: &str = "INSERT INTO effects (key, kseq) VALUES ($1, $2)";
 
 /// Writes one row an event; `(key, kseq)` is unique, so a second effect is an error.
 struct Effects {
@@ -64,7 +60,7 @@ impl Effects {
         let folder = tempfile::tempdir().unwrap();
         let db = Sqlite::open(&folder.path().join("docs.db"), SqliteOptions::default()).unwrap();
         db.migrate(&sqlite::MIGRATIONS).await.unwrap();
-        db.migrate(&EFFECTS).await.unwrap();
+        db.migrate(&EFFECTS_SQLITE).await.unwrap();
         Arc::new(Self {
             store: Store::Sqlite(db, folder),
             fail: AtomicU32::new(0),
@@ -76,7 +72,7 @@ impl Effects {
         let options = PostgresOptions::new("rc-events-test", "docs");
         let db = Postgres::connect(&database.url, &options).unwrap();
         db.migrate(&postgres::MIGRATIONS).await.unwrap();
-        db.migrate(&EFFECTS).await.unwrap();
+        db.migrate(&EFFECTS_POSTGRES).await.unwrap();
         Arc::new(Self {
             store: Store::Postgres(db),
             fail: AtomicU32::new(0),
@@ -102,40 +98,67 @@ impl Effects {
         }
     }
 
-    async fn apply_once(&self, from: Seq, events: Arc<Vec<Event>>, upto: Seq) -> Result<Applied, Error> {
-        let of = |fresh: usize, all: usize| Applied {
-            applied: fresh as u64,
-            duplicates: (all - fresh) as u64,
-        };
+    async fn apply_once(&self, batch: Batch) -> Result<Applied, Error> {
         match &self.store {
             Store::Sqlite(db, _) => Ok(db
                 .write_alone("effects", move |conn| {
-                    let fresh = sqlite::admit(conn, "docs", from, &events, upto)?;
-                    for event in &fresh {
-                        conn.execute(
-                            "INSERT INTO effects (key, kseq) VALUES (?1, ?2)",
-                            (&event.key, event.kseq.cast_signed()),
-                        )?;
+                    let admitted = sqlite::admit(conn, &batch)?;
+                    for event in &admitted.fresh {
+                        conn.execute(INSERT_SQLITE, (&event.key, event.kseq.cast_signed()))?;
                     }
-                    Ok(of(fresh.len(), events.len()))
+                    Ok(admitted.applied)
                 })
                 .await?),
             Store::Postgres(db) => {
                 let mut client = db.client().await?;
                 let tx = client.system().await?;
-                let fresh = postgres::admit(&tx, "docs", from, &events, upto).await?;
-                for event in &fresh {
-                    tx.execute(
-                        "INSERT INTO effects (key, kseq) VALUES ($1, $2)",
-                        &[&event.key, &event.kseq.cast_signed()],
-                    )
-                    .await?;
+                let admitted = postgres::admit(&tx, &batch).await?;
+                for event in &admitted.fresh {
+                    tx.execute(INSERT_POSTGRES, &[&event.key, &event.kseq.cast_signed()])
+                        .await?;
                 }
-                let done = of(fresh.len(), events.len());
                 tx.commit().await?;
-                Ok(done)
+                Ok(admitted.applied)
             }
         }
+    }
+
+    /// The numbers of a key in the order in which they took effect.
+    async fn in_order(&self, key: &str) -> Vec<u64> {
+        let key = key.to_owned();
+        let numbers: Vec<i64> = match &self.store {
+            Store::Sqlite(db, _) => db
+                .read("effects", move |conn| {
+                    let mut select =
+                        conn.prepare_cached("SELECT kseq FROM effects WHERE key = ?1 ORDER BY at")?;
+                    Ok(select
+                        .query_map([key], |row| row.get(0))?
+                        .collect::<Result<_, _>>()?)
+                })
+                .await
+                .unwrap(),
+            Store::Postgres(db) => {
+                let mut client = db.client().await.unwrap();
+                let tx = client.system().await.unwrap();
+                let rows = tx
+                    .query("SELECT kseq FROM effects WHERE key = $1 ORDER BY at", &[&key])
+                    .await;
+                rows.unwrap().iter().map(|row| row.get(0)).collect()
+            }
+        };
+        numbers.into_iter().map(i64::cast_unsigned).collect()
+    }
+
+    /// As the engine would, on a bus called `bus`.
+    async fn follow(&self, from: Seq, events: Arc<Vec<Event>>, upto: Seq) -> Result<Applied, Error> {
+        let now = Timestamp::from_unix_ms(1_795_255_200_000);
+        self.apply(Batch::follow("docs", BusId::new("bus"), from, events, upto, now))
+            .await
+    }
+
+    async fn position(&self) -> Seq {
+        let position = self.books().position().await.unwrap();
+        position.map_or(0, |(_, seq)| seq)
     }
 }
 
@@ -144,28 +167,20 @@ impl Projection for Effects {
         "docs"
     }
 
-    fn position(&self) -> BoxFuture<'_, Result<Seq, Error>> {
-        Box::pin(async move {
-            match &self.store {
-                Store::Sqlite(db, _) => {
-                    Ok(db.read("position", |conn| sqlite::position(conn, "docs")).await?)
-                }
-                Store::Postgres(db) => {
-                    let mut client = db.client().await?;
-                    let tx = client.system().await?;
-                    Ok(postgres::position(&tx, "docs").await?)
-                }
-            }
-        })
+    fn books(&self) -> Arc<dyn Books> {
+        match &self.store {
+            Store::Sqlite(db, _) => Arc::new(SqliteBooks::new(db.clone(), "docs")),
+            Store::Postgres(db) => Arc::new(PostgresBooks::new(db.clone(), "docs")),
+        }
     }
 
-    fn apply(&self, from: Seq, events: Arc<Vec<Event>>, upto: Seq) -> BoxFuture<'_, Result<Applied, Error>> {
+    fn apply(&self, batch: Batch) -> BoxFuture<'_, Result<Applied, Error>> {
         Box::pin(async move {
             let left = self.fail.load(Ordering::Relaxed);
             if left > 0 {
                 self.fail.store(left - 1, Ordering::Relaxed);
                 if left.is_multiple_of(2) {
-                    self.apply_once(from, events, upto).await?;
+                    self.apply_once(batch).await?;
                 }
                 return Err(rc_store::Error::new(
                     rc_store::ErrorKind::Unavailable {
@@ -175,7 +190,7 @@ impl Projection for Effects {
                 )
                 .into());
             }
-            self.apply_once(from, events, upto).await
+            self.apply_once(batch).await
         })
     }
 }
@@ -196,7 +211,7 @@ async fn live_duplicates_are_skipped_and_gaps_refused() {
                 event("acme", "a", 2),
             ],
         );
-        let done = effects.apply(0, first, 3).await.unwrap();
+        let done = effects.follow(0, first, 3).await.unwrap();
         assert_eq!((done.applied, done.duplicates), (3, 0));
 
         // The stream repeats itself: nothing happens twice, the position moves.
@@ -208,16 +223,16 @@ async fn live_duplicates_are_skipped_and_gaps_refused() {
                 event("acme", "a", 3),
             ],
         );
-        let done = effects.apply(3, again, 6).await.unwrap();
+        let done = effects.follow(3, again, 6).await.unwrap();
         assert_eq!((done.applied, done.duplicates), (1, 2));
 
         // The same numbers of another tenant are other keys.
         let other = batch(7, vec![event("beta", "c", 1)]);
-        effects.apply(6, other, 7).await.unwrap();
+        effects.follow(6, other, 7).await.unwrap();
 
         // A gap takes the whole batch back.
         let gap = batch(8, vec![event("acme", "b", 2), event("acme", "a", 5)]);
-        let Err(Error::Gap(found)) = effects.apply(7, gap, 9).await else {
+        let Err(Error::Gap(found)) = effects.follow(7, gap, 9).await else {
             panic!("a gap was applied");
         };
         let [found] = &*found else {
@@ -225,17 +240,17 @@ async fn live_duplicates_are_skipped_and_gaps_refused() {
         };
         assert_eq!((found.last, found.found, found.place.key.as_str()), (3, 5, "a"));
         assert_eq!(effects.count().await, 5);
-        assert_eq!(effects.position().await.unwrap(), 7);
+        assert_eq!(effects.position().await, 7);
 
         // Another event in a place that is taken is damage.
         let mut forged = event("acme", "a", 3);
         forged.id = uuid::Uuid::from_bytes([9; 16]);
-        let error = effects.apply(7, batch(8, vec![forged]), 8).await.unwrap_err();
+        let error = effects.follow(7, batch(8, vec![forged]), 8).await.unwrap_err();
         assert_eq!(error.code(), "RC-EVT-002");
 
         // Somebody else moved the consumer.
         let error = effects
-            .apply(3, batch(4, vec![event("acme", "a", 4)]), 4)
+            .follow(3, batch(4, vec![event("acme", "a", 4)]), 4)
             .await
             .unwrap_err();
         assert!(
@@ -330,29 +345,6 @@ async fn live_a_consumer_follows_through_lost_answers_and_restarts() {
     }
 }
 
-#[tokio::test]
-async fn a_consumer_that_misses_an_event_stops_there_and_says_so() {
-    let (world, effects) = (World::sqlite().await, Effects::sqlite().await);
-    publish(&world, 0, vec![event("acme", "a", 1), event("acme", "a", 3)]).await;
-    let wake = Arc::new(BusWake(Arc::clone(&world.bus)));
-    let mut running = run(&world, wake, &effects);
-    let status = running
-        .until(|status| matches!(status.state, ConsumerState::Stuck { .. }))
-        .await;
-    assert!(
-        matches!(
-            &status.state,
-            ConsumerState::Stuck {
-                code: "RC-EVT-001",
-                ..
-            }
-        ),
-        "{status:?}"
-    );
-    assert_eq!((status.position, effects.count().await), (0, 0));
-    running.end().await;
-}
-
 /// Counts its calls and fails: the process that should wake us is down.
 struct BrokenWake(Mutex<u32>);
 
@@ -384,13 +376,13 @@ impl Projection for Slow {
         self.0.name()
     }
 
-    fn position(&self) -> BoxFuture<'_, Result<Seq, Error>> {
-        self.0.position()
+    fn books(&self) -> Arc<dyn Books> {
+        self.0.books()
     }
 
-    fn apply(&self, from: Seq, events: Arc<Vec<Event>>, upto: Seq) -> BoxFuture<'_, Result<Applied, Error>> {
+    fn apply(&self, batch: Batch) -> BoxFuture<'_, Result<Applied, Error>> {
         Box::pin(async move {
-            let applied = self.0.apply(from, events, upto).await;
+            let applied = self.0.apply(batch).await;
             tokio::time::sleep(PROGRESS_PAUSE).await;
             applied
         })

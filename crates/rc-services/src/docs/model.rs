@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rc_events::error::Poison;
 use rc_events::{Error, Event};
 use rc_model::{TenantId, Timestamp};
 
@@ -75,7 +76,7 @@ pub struct Hit {
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) puts: Vec<Put>,
-    pub(super) deletes: Vec<(TenantId, String)>,
+    pub(super) deletes: Vec<Delete>,
 }
 
 /// One document as it is after a batch.
@@ -85,43 +86,109 @@ pub(super) struct Put {
     pub(super) stored: Stored,
 }
 
+/// One document that is gone after a batch.
+#[derive(Debug)]
+pub(super) struct Delete {
+    pub(super) tenant: TenantId,
+    pub(super) id: String,
+    /// Number of the event that deleted it.
+    pub(super) version: u64,
+}
+
+impl Plan {
+    /// All documents in it.
+    pub(super) fn documents(&self) -> impl Iterator<Item = (&TenantId, &str)> {
+        let puts = self
+            .puts
+            .iter()
+            .map(|put| (&put.tenant, &*put.stored.document.id));
+        let deletes = self.deletes.iter().map(|delete| (&delete.tenant, &*delete.id));
+        puts.chain(deletes)
+    }
+
+    /// Leaves out what is older than the newest version of its document: a replay repairs, and takes nothing
+    /// back.
+    pub(super) fn keep_newest<E>(
+        &mut self,
+        mut newest: impl FnMut(&TenantId, &str) -> Result<u64, E>,
+    ) -> Result<(), E> {
+        let mut is_newest = |tenant: &TenantId, id: &str, version: u64| -> Result<bool, E> {
+            Ok(version >= newest(tenant, id)?)
+        };
+        let mut puts = Vec::with_capacity(self.puts.len());
+        for put in self.puts.drain(..) {
+            if is_newest(&put.tenant, &put.stored.document.id, put.stored.version)? {
+                puts.push(put);
+            }
+        }
+        let mut deletes = Vec::with_capacity(self.deletes.len());
+        for delete in self.deletes.drain(..) {
+            if is_newest(&delete.tenant, &delete.id, delete.version)? {
+                deletes.push(delete);
+            }
+        }
+        (self.puts, self.deletes) = (puts, deletes);
+        Ok(())
+    }
+}
+
 /// What events that were admitted, in order, come to.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a document event that this binary cannot read: applying the next ones would
-/// lose it.
+/// [`Error::Poison`] with all document events that this binary cannot read: they are set aside, and their
+/// documents wait for them.
 pub(super) fn plan(events: &[&Event]) -> Result<Plan, Error> {
-    let mut last: BTreeMap<(&TenantId, &str), &Event> = BTreeMap::new();
+    let mut last: BTreeMap<(&TenantId, &str), (&Event, Change)> = BTreeMap::new();
+    let mut poisons = Vec::new();
     for event in events.iter().filter(|event| event.topic == TOPIC) {
-        last.insert((&event.tenant, &event.key), event);
+        match change(event) {
+            Ok(change) => {
+                last.insert((&event.tenant, &event.key), (event, change));
+            }
+            Err(poison) => poisons.push(poison),
+        }
+    }
+    if !poisons.is_empty() {
+        return Err(Error::Poison(poisons.into()));
     }
     let mut plan = Plan::default();
-    for event in last.into_values() {
-        match (&*event.event_type, event.schema) {
-            (PUT, SCHEMA) => {
-                let document = serde_json::from_slice(&event.payload)
-                    .map_err(|error| unreadable(event, &error.to_string()))?;
-                plan.puts.push(Put {
-                    tenant: event.tenant.clone(),
-                    stored: Stored {
-                        document,
-                        version: event.kseq,
-                        updated_at: event.time,
-                        fingerprint: event.fingerprint,
-                    },
-                });
-            }
-            (DELETED, SCHEMA) => plan.deletes.push((event.tenant.clone(), event.key.clone())),
-            _ => return Err(unreadable(event, "this binary does not know its type")),
+    for (event, change) in last.into_values() {
+        let tenant = event.tenant.clone();
+        match change {
+            Change::Put(document) => plan.puts.push(Put {
+                tenant,
+                stored: Stored {
+                    document,
+                    version: event.kseq,
+                    updated_at: event.time,
+                    fingerprint: event.fingerprint,
+                },
+            }),
+            Change::Deleted => plan.deletes.push(Delete {
+                tenant,
+                id: event.key.clone(),
+                version: event.kseq,
+            }),
         }
     }
     Ok(plan)
 }
 
-fn unreadable(event: &Event, why: &str) -> Error {
-    let what = format!(
-        "event {} (`{}`, schema {}) cannot be read: {why}",
-        event.pos, event.event_type, event.schema
-    );
-    Error::Invalid(what.into())
+/// What an event does to its document.
+enum Change {
+    Put(Document),
+    Deleted,
+}
+
+fn change(event: &Event) -> Result<Change, Poison> {
+    match (&*event.event_type, event.schema) {
+        (PUT, SCHEMA) => serde_json::from_slice(&event.payload)
+            .map(Change::Put)
+            .map_err(|error| Poison::of(event, "decode", error.to_string())),
+        (DELETED, SCHEMA) => Ok(Change::Deleted),
+        (name, schema) => {
+            let why = format!("this binary does not know `{name}` with schema {schema}");
+            Err(Poison::of(event, "schema", why))
+        }
+    }
 }

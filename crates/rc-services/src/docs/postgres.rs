@@ -5,19 +5,19 @@
 //! index for such an operator below a policy. It holds no text; a hit becomes a document by a join with
 //! `documents`, which is behind the policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rc_events::consumer::postgres as consumer;
-use rc_events::{Applied, Event, Seq};
+use rc_events::{Applied, Batch, Books, Mode};
 use rc_model::{TenantId, Timestamp};
 use rc_store::postgres::POOL_CONNECTIONS_MAX;
 use rc_store::tokio_postgres::Row;
 use rc_store::{Error, ErrorKind, Migration, Migrations, Postgres, SystemTx, TenantSql};
 
-use super::model::{Hit, Page, Place, Put, Search, Stored, plan};
+use super::model::{Delete, Hit, Page, Place, Plan, Put, Search, Stored, plan};
 use super::store::{CONSUMER, DocsStore, TOTAL_EXACT_MAX};
 use super::turns::Turns;
 use crate::document::{Document, TOPIC};
@@ -105,6 +105,14 @@ const MISSING: TenantSql = TenantSql::new(
      LEFT JOIN consumer_keys AS k ON k.consumer = $2 AND k.tenant = $1 AND k.topic = $3 AND k.key = w.id
      WHERE coalesce(k.kseq, 0) < w.version",
 );
+
+/// The version that a replayed event must have at least: the document's, or where there is none that of the
+/// event that deleted it.
+const NEWEST: &str = "SELECT k.tenant, k.key, coalesce(d.version, k.kseq)
+     FROM unnest($3::text[], $4::text[]) AS w (tenant, id)
+     JOIN consumer_keys k ON k.consumer = $1 AND k.tenant = w.tenant AND k.topic = $2 AND k.key = w.id
+     LEFT JOIN documents d ON d.tenant = w.tenant AND d.id = w.id
+     ORDER BY k.tenant, k.key FOR SHARE OF k";
 
 const PUT: &str = "
 WITH input AS (
@@ -224,28 +232,27 @@ impl DocsStore for PostgresDocs {
         .boxed()
     }
 
-    fn position(&self) -> BoxFuture<'_, Result<Seq, Error>> {
-        async move {
-            let mut client = self.db.client().await?;
-            let tx = client.system().await?;
-            consumer::position(&tx, CONSUMER).await
-        }
-        .boxed()
+    fn books(&self) -> Arc<dyn Books> {
+        Arc::new(consumer::PostgresBooks::new(self.db.clone(), CONSUMER))
     }
 
-    fn apply(&self, from: Seq, events: Arc<Vec<Event>>, upto: Seq) -> BoxFuture<'_, Result<Applied, Error>> {
+    fn apply(&self, batch: Batch) -> BoxFuture<'_, Result<Applied, Error>> {
         async move {
             let mut client = self.db.client().await?;
             let tx = client.system().await?;
-            let fresh = consumer::admit(&tx, CONSUMER, from, &events, upto).await?;
-            let plan = plan(&fresh)?;
+            let admitted = consumer::admit(&tx, &batch).await?;
+            let mut plan = plan(&admitted.fresh)?;
+            if batch.mode() == Mode::Replay {
+                let newest = newest(&tx, &plan).await?;
+                plan.keep_newest(|tenant, id| -> Result<u64, Error> {
+                    let version = newest.get(&(tenant.to_string(), id.to_owned()));
+                    Ok(version.copied().unwrap_or(0))
+                })?;
+            }
             delete(&tx, &plan.deletes).await?;
             put(&tx, &plan.puts).await?;
             tx.commit().await?;
-            Ok(Applied {
-                applied: fresh.len() as u64,
-                duplicates: (events.len() - fresh.len()) as u64,
-            })
+            Ok(admitted.applied)
         }
         .boxed()
     }
@@ -260,13 +267,24 @@ impl DocsStore for PostgresDocs {
     }
 }
 
-async fn delete(tx: &SystemTx<'_>, deletes: &[(TenantId, String)]) -> Result<(), Error> {
+/// The number of the last event of each document of a plan. Its row is locked: whoever applies the next one
+/// comes before or after, not between.
+async fn newest(tx: &SystemTx<'_>, plan: &Plan) -> Result<HashMap<(String, String), u64>, Error> {
+    let (tenants, ids): (Vec<&str>, Vec<&str>) =
+        plan.documents().map(|(tenant, id)| (tenant.as_str(), id)).unzip();
+    let rows = tx.query(NEWEST, &[&CONSUMER, &TOPIC, &tenants, &ids]).await?;
+    rows.iter()
+        .map(|row| Ok(((row.try_get(0)?, row.try_get(1)?), rust_version(row.try_get(2)?))))
+        .collect()
+}
+
+async fn delete(tx: &SystemTx<'_>, deletes: &[Delete]) -> Result<(), Error> {
     if deletes.is_empty() {
         return Ok(());
     }
     let (tenants, ids): (Vec<&str>, Vec<&str>) = deletes
         .iter()
-        .map(|(tenant, id)| (tenant.as_str(), id.as_str()))
+        .map(|delete| (delete.tenant.as_str(), delete.id.as_str()))
         .unzip();
     tx.execute(DELETE, &[&tenants, &ids]).await?;
     Ok(())

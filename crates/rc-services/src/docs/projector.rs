@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rc_events::{Applied, BoxFuture, Error, Event, Projection, Seq, Wake};
-use rc_model::Clock;
+use rc_events::{Applied, Batch, Books, BoxFuture, Error, Mode, Projection, Seq, Wake};
+use rc_model::{Clock, Timestamp};
 use rc_serve::uds;
 use rc_store::ErrorKind;
 use serde::Deserialize;
@@ -34,20 +34,25 @@ impl Projection for DocsProjection {
         CONSUMER
     }
 
-    fn position(&self) -> BoxFuture<'_, Result<Seq, Error>> {
-        Box::pin(async { Ok(self.store.position().await?) })
+    fn books(&self) -> Arc<dyn Books> {
+        self.store.books()
     }
 
-    fn apply(&self, from: Seq, events: Arc<Vec<Event>>, upto: Seq) -> BoxFuture<'_, Result<Applied, Error>> {
+    fn apply(&self, batch: Batch) -> BoxFuture<'_, Result<Applied, Error>> {
         Box::pin(async move {
-            let done = self.store.apply(from, Arc::clone(&events), upto).await?;
+            // A replay repairs old documents: their age is not the projector's delay.
+            let live = batch.mode() == Mode::Live;
+            let times: Vec<Timestamp> = batch.events().iter().map(|event| event.time).collect();
+            let done = self.store.apply(batch).await?;
             // After the commit: whoever is woken finds the documents.
             self.progress.advance();
             self.meters.applied.inc_by(done.applied);
             self.meters.duplicates.inc_by(done.duplicates);
-            let now = self.clock.now();
-            for event in &*events {
-                self.meters.delay.observe(now.since(event.time).as_secs_f64());
+            if live {
+                let now = self.clock.now();
+                for time in times {
+                    self.meters.delay.observe(now.since(time).as_secs_f64());
+                }
             }
             Ok(done)
         })

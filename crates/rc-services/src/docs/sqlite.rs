@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rc_events::consumer::sqlite as consumer;
-use rc_events::{Applied, Event, Seq};
+use rc_events::{Applied, Batch, Books, Mode};
 use rc_model::{TenantId, Timestamp};
 use rc_store::rusqlite::{self, Row};
 use rc_store::{Conn, Error, Migration, Migrations, Sqlite, SqliteOptions, TenantConn, TenantDb, TenantSql};
@@ -82,6 +82,13 @@ const FIND: TenantSql = TenantSql::new("SELECT row_no FROM documents WHERE tenan
 /// Deleted documents keep their number here.
 const VERSION: TenantSql = TenantSql::new(
     "SELECT kseq FROM consumer_keys WHERE consumer = ?2 AND tenant = ?1 AND topic = ?3 AND key = ?4",
+);
+/// The version that a replayed event must have at least: the document's, or where there is none that of the
+/// event that deleted it.
+const NEWEST: TenantSql = TenantSql::new(
+    "SELECT coalesce((SELECT version FROM documents WHERE tenant = ?1 AND id = ?4),
+                     (SELECT kseq FROM consumer_keys
+                      WHERE consumer = ?2 AND tenant = ?1 AND topic = ?3 AND key = ?4), 0)",
 );
 const INSERT: TenantSql = TenantSql::new(
     "INSERT INTO documents
@@ -224,17 +231,15 @@ impl DocsStore for SqliteDocs {
             .boxed()
     }
 
-    fn position(&self) -> BoxFuture<'_, Result<Seq, Error>> {
-        self.db
-            .read("docs.position", |conn| consumer::position(conn, CONSUMER))
-            .boxed()
+    fn books(&self) -> Arc<dyn Books> {
+        Arc::new(consumer::SqliteBooks::new(self.db.clone(), CONSUMER))
     }
 
-    fn apply(&self, from: Seq, events: Arc<Vec<Event>>, upto: Seq) -> BoxFuture<'_, Result<Applied, Error>> {
+    fn apply(&self, batch: Batch) -> BoxFuture<'_, Result<Applied, Error>> {
         async move {
             let (report, written) = self
                 .db
-                .write_alone("docs.apply", move |conn| apply(conn, from, &events, upto))
+                .write_alone("docs.apply", move |conn| apply(conn, &batch))
                 .await?;
             self.unmerged().extend(written);
             Ok(report)
@@ -267,23 +272,23 @@ impl DocsStore for SqliteDocs {
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), Error>> {
-        self.position().map(|position| position.map(drop)).boxed()
+        self.db
+            .read("docs.ping", |conn| consumer::position(conn, CONSUMER).map(drop))
+            .boxed()
     }
 }
 
 /// Writes a batch; which tenants' indexes it touched.
-fn apply(
-    conn: &Conn,
-    from: Seq,
-    events: &[Event],
-    upto: Seq,
-) -> Result<(Applied, BTreeSet<TenantId>), Error> {
-    let fresh = consumer::admit(conn, CONSUMER, from, events, upto)?;
-    let report = Applied {
-        applied: fresh.len() as u64,
-        duplicates: (events.len() - fresh.len()) as u64,
-    };
-    let plan = plan(&fresh)?;
+fn apply(conn: &Conn, batch: &Batch) -> Result<(Applied, BTreeSet<TenantId>), Error> {
+    let admitted = consumer::admit(conn, batch)?;
+    let mut plan = plan(&admitted.fresh)?;
+    if batch.mode() == Mode::Replay {
+        plan.keep_newest(|tenant, id| -> Result<u64, Error> {
+            let tenant = TenantConn::new(conn, tenant);
+            let newest = tenant.query_row(NEWEST, &[&CONSUMER, &TOPIC, &id], |row| row.get(0))?;
+            Ok(newest.map_or(0, rust_version))
+        })?;
+    }
     let mut written = BTreeSet::new();
     // Old rows go before new ones come, by ascending number: FTS5 writes its pending words out whenever a
     // number goes back.
@@ -302,16 +307,14 @@ fn apply(
             written.insert(puts[0].tenant.clone());
         }
     }
-    Ok((report, written))
+    Ok((admitted.applied, written))
 }
 
 /// The rows that a batch replaces or deletes, by ascending number.
 fn old_rows<'p>(conn: &Conn, plan: &'p Plan) -> Result<Vec<(&'p TenantId, i64)>, Error> {
-    let puts = plan.puts.iter().map(|put| (&put.tenant, &put.stored.document.id));
-    let deletes = plan.deletes.iter().map(|(tenant, id)| (tenant, id));
     let mut rows = Vec::new();
-    for (tenant, id) in puts.chain(deletes) {
-        if let Some(row) = TenantConn::new(conn, tenant).query_row(FIND, &[id], |row| row.get(0))? {
+    for (tenant, id) in plan.documents() {
+        if let Some(row) = TenantConn::new(conn, tenant).query_row(FIND, &[&id], |row| row.get(0))? {
             rows.push((tenant, row));
         }
     }

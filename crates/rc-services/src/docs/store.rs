@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use rc_events::{Applied, Event, Seq};
+use rc_events::{Applied, Batch, Books};
 use rc_model::TenantId;
 use rc_store::Error;
 
@@ -32,12 +32,11 @@ pub trait DocsStore: Send + Sync {
         wanted: Vec<(String, u64)>,
     ) -> BoxFuture<'s, Result<Vec<(String, u64)>, Error>>;
 
-    /// The last event whose effect is here; 0 for none.
-    fn position(&self) -> BoxFuture<'_, Result<Seq, Error>>;
+    /// What the projector keeps beside the documents: its position, its dead letters, its replays.
+    fn books(&self) -> Arc<dyn Books>;
 
-    /// Applies the events after `from` up to `upto`: effects, the last number of each document and the
-    /// position, in one transaction. An error of [`rc_events`] comes inside the store's.
-    fn apply(&self, from: Seq, events: Arc<Vec<Event>>, upto: Seq) -> BoxFuture<'_, Result<Applied, Error>>;
+    /// Applies a batch of the bus in one transaction. An error of [`rc_events`] comes inside the store's.
+    fn apply(&self, batch: Batch) -> BoxFuture<'_, Result<Applied, Error>>;
 
     /// One bounded step of index maintenance, for idle times; whether more is left to do.
     fn tidy(&self) -> BoxFuture<'_, Result<bool, Error>>;

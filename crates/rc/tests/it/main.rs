@@ -7,8 +7,6 @@ mod corpus;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
-mod nats;
-#[cfg(test)]
 mod openapi;
 #[cfg(test)]
 mod platform;

@@ -1,12 +1,11 @@
 //! What both stores promise.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use rc_events::{Applied, Event, NewEvent};
+use rc_events::{Applied, Event, NewEvent, Seq};
 use rc_model::Timestamp;
 
-use super::world::{Dice, World, corpus, delete, document, put, search, tenant};
+use super::world::{Dice, World, corpus, delete, document, follow, put, search, tenant};
 use crate::docs::model::Search;
 use crate::document::Document;
 use crate::text::{PREFIX_CHARS_MIN, Query, naive};
@@ -42,7 +41,11 @@ pub(super) async fn a_document_comes_back_as_it_was_put(world: &World) {
 
 pub(super) async fn a_change_counts_once_whatever_comes_again(world: &World) {
     let version = |number: u64| put("acme", number, document("a", "", &format!("word{number}")));
-    let done = |applied, duplicates| Applied { applied, duplicates };
+    let done = |applied, duplicates| Applied {
+        applied,
+        duplicates,
+        ..Applied::default()
+    };
     let batch = vec![version(1), version(2), version(2), version(1), version(3)];
     assert_eq!(world.apply(batch).await, done(3, 2));
     assert_eq!(world.apply(vec![version(2), version(3)]).await, done(0, 2));
@@ -58,7 +61,7 @@ pub(super) async fn a_change_counts_once_whatever_comes_again(world: &World) {
         rc_events::Error::from(refused),
         rc_events::Error::Gap(_)
     ));
-    assert_eq!(world.store.position().await.unwrap(), 7);
+    assert_eq!(world.position().await, 7);
     assert_eq!(world.find("acme", "word").await, [""; 0]);
     assert_eq!(world.apply(vec![other, version(4)]).await, done(2, 0));
     assert_eq!(world.find("acme", "word").await, ["b"]);
@@ -83,7 +86,7 @@ pub(super) async fn an_event_that_cannot_be_read_stops_the_batch(world: &World) 
         let refused = world.try_apply(vec![good.clone(), bad]).await.unwrap_err();
         assert!(matches!(
             rc_events::Error::from(refused),
-            rc_events::Error::Invalid(_)
+            rc_events::Error::Poison(_)
         ));
     }
     assert_eq!(world.find("acme", "word").await, [""; 0]);
@@ -97,22 +100,23 @@ pub(super) async fn an_event_that_cannot_be_read_stops_the_batch(world: &World) 
 }
 
 pub(super) async fn a_batch_that_does_not_follow_is_refused_whole(world: &World) {
-    let batch = |pos| {
-        Arc::new(vec![Event {
-            pos,
+    let batch = |from: Seq| {
+        let event = Event {
+            pos: from + 1,
             event: put("acme", 1, document("a", "", "word")),
-        }])
+        };
+        follow(from, vec![event])
     };
-    assert_eq!(world.store.position().await.unwrap(), 0);
-    let refused = world.store.apply(5, batch(6), 6).await.unwrap_err();
+    assert_eq!(world.position().await, 0);
+    let refused = world.store.apply(batch(5)).await.unwrap_err();
     assert!(matches!(
         rc_events::Error::from(refused),
         rc_events::Error::Moved(_)
     ));
     assert_eq!(world.store.get(&tenant("acme"), "a").await.unwrap(), None);
-    world.store.apply(0, batch(1), 1).await.unwrap();
-    assert_eq!(world.store.position().await.unwrap(), 1);
-    assert!(world.store.apply(0, batch(1), 1).await.is_err());
+    world.store.apply(batch(0)).await.unwrap();
+    assert_eq!(world.position().await, 1);
+    assert!(world.store.apply(batch(0)).await.is_err());
 }
 
 pub(super) async fn a_deleted_document_is_not_found(world: &World) {

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use rc_events::{Applied, Event, NewEvent, Numbering};
+use rc_events::{Applied, Batch, BusId, Event, NewEvent, Numbering, Seq};
 use rc_model::{TenantId, Timestamp};
 use rc_store::{Error, Postgres, PostgresOptions, SqliteOptions};
 use uuid::Uuid;
 
 use crate::docs::model::{Page, Search};
 use crate::docs::postgres::SCHEMA as DOCS_SCHEMA;
+use crate::docs::store::CONSUMER;
 use crate::docs::{DocsStore, PostgresDocs, SqliteDocs, postgres_migrations};
 use crate::document::{DELETED, DELETED_FINGERPRINT, Document, PUT, SCHEMA, TOPIC, deleted_payload};
 use crate::text::Query;
@@ -69,13 +70,18 @@ impl World {
 
     /// As [`Self::apply`], for what may fail.
     pub(super) async fn try_apply(&self, events: Vec<NewEvent>) -> Result<Applied, Error> {
-        let from = self.store.position().await?;
+        let from = self.position().await;
         let events: Vec<Event> = (from + 1..)
             .zip(events)
             .map(|(pos, event)| Event { pos, event })
             .collect();
-        let upto = events.last().map_or(from, |last| last.pos);
-        self.store.apply(from, Arc::new(events), upto).await
+        self.store.apply(follow(from, events)).await
+    }
+
+    /// The last event of the bus whose effect is there.
+    pub(super) async fn position(&self) -> Seq {
+        let position = self.store.books().position().await.unwrap();
+        position.map_or(0, |(_, seq)| seq)
     }
 
     /// Puts documents in their first version.
@@ -113,6 +119,13 @@ impl World {
             search.after = Some(page.hits.last().expect("a page before another is full").place);
         }
     }
+}
+
+/// A batch behind `from`.
+pub(super) fn follow(from: Seq, events: Vec<Event>) -> Batch {
+    let upto = events.last().map_or(from, |last| last.pos);
+    let now = Timestamp::from_unix_ms(0);
+    Batch::follow(CONSUMER, BusId::new("bus"), from, Arc::new(events), upto, now)
 }
 
 pub(super) fn tenant(name: &str) -> TenantId {
