@@ -174,12 +174,34 @@ json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
 complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from relay" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq relay install" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from relay" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from relay" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from relay" -s V -l version -d 'Print version'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from relay" -f -a "relay" -d 'Move events from a service\'s outbox to a bus, until SIGTERM or Ctrl-C'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq relay install" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq relay install" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq relay install" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq relay install" -f -a "status" -d 'Show where events are: what waits in outboxes, how far readers are, and what was set aside'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq relay install" -f -a "dlq" -d 'Dead letters: events that were set aside because they cannot be applied or published'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq relay install" -f -a "relay" -d 'Move events from a service\'s outbox to a bus, until SIGTERM or Ctrl-C'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq relay install" -f -a "install" -d 'Make an outbox in a PostgreSQL database: its tables, and the functions that append an event'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l from -d 'The outbox: `postgres://user@host:port/database` or `sqlite:PATH`' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l to -d 'The bus: `nats://host:port`, `postgres://…` or `sqlite:PATH`' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l origin -d 'The name under which the bus keeps the outbox\'s place' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l schema -d 'The schema of the outbox on PostgreSQL' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from dlq" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from dlq" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from dlq" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from dlq" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from dlq" -f -a "list" -d 'List dead letters, oldest first'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from dlq" -f -a "show" -d 'Show one letter: the event, what was wrong with it, and what was tried'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from dlq" -f -a "edit" -d 'Change what will be applied when the letter is replayed. The event as it came stays'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from dlq" -f -a "replay" -d 'Try letters again, the letters of a key in their order'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from dlq" -f -a "drop" -d 'Give letters up: their numbers pass without an effect, and what waits behind them goes on'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l from -d 'The outbox: `postgres://user@host:port/database` or `sqlite:PATH`' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l to -d 'The bus: `nats://host:port`, `postgres://…` or `sqlite:PATH`' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l origin -d 'The name under which the bus keeps this outbox\'s place; one outbox, one name, for ever' -r
@@ -193,6 +215,16 @@ json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l to -d 'The database: `postgres://user@host:port/database`; the user owns what is made' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l schema -d 'The schema of the outbox' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l writer -d 'The role that may append: the service\'s own' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l bus -d 'Make the tables of a bus in this database instead, for `rc events relay --to postgres://…`'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l print -d 'Print the SQL and do nothing'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -s V -l version -d 'Print version'
 complete -c rc -n "__fish_rc_using_subcommand catalog; and not __fish_seen_subcommand_from check" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand catalog; and not __fish_seen_subcommand_from check" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F

@@ -5,5 +5,6 @@
 
 pub mod acts;
 pub mod admin;
+pub mod status;
 pub mod watch;
 pub mod wire;

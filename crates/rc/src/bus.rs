@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rc_cluster::{NatsBus, NatsOptions};
 use rc_events::Bus;
 use rc_model::Clock;
 
@@ -11,6 +12,10 @@ use crate::fault::Fault;
 ///
 /// # Errors
 /// When the URL is not one of a bus.
-pub(crate) fn open(_url: &str, _clock: &Arc<dyn Clock>) -> Result<Arc<dyn Bus>, Fault> {
-    Err(Fault::usage("RC-EVT-050", "this build has no bus of its own"))
+pub(crate) fn open(url: &str, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Bus>, Fault> {
+    let options = NatsOptions::parse(url).map_err(|error| {
+        Fault::usage("RC-EVT-050", error.to_string())
+            .hint("write `nats://host:port`, or `tls://host:port`; options follow after a `?`")
+    })?;
+    Ok(Arc::new(NatsBus::new(options, Arc::clone(clock))))
 }

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
+use futures_util::FutureExt as _;
 use rc_events::consumer::BusWake;
 use rc_events::{Bus, Consumer, ConsumerState, ConsumerStatus, PostgresBus, SqliteBus, Wake};
 use rc_model::ServiceId;
@@ -22,8 +24,9 @@ use super::postgres::{PostgresDocs, SCHEMA};
 use super::progress::Progress;
 use super::projector::{DocsProjection, IngestWake};
 use super::sqlite::SqliteDocs;
-use super::store::DocsStore;
-use crate::events;
+use super::store::{CONSUMER, DocsStore};
+use crate::events::status::{self, ConsumerLine, Status};
+use crate::events::watch as events_watch;
 use crate::service::{Deps, ServiceConfig, StartError};
 
 /// The service's name in the catalog.
@@ -70,6 +73,7 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
     let workers = Tree::new();
     let parts = Parts {
         progress: Progress::new(deps.tree.stopping()),
+        following: Following::default(),
         meters: Meters::register(&deps.metrics),
         store_ready: deps.readiness.component("store"),
         projector_ready: deps.readiness.component("projector"),
@@ -91,7 +95,7 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
         .set_migration(migrations.list().len());
     if let Some(bus) = &parts.config.bus {
         let ready = parts.deps.readiness.component("bus");
-        events::watch::bus(SERVICE, Arc::clone(bus), ready, &workers);
+        events_watch::bus(SERVICE, Arc::clone(bus), ready, &workers);
     }
     let socket = parts.config.layout.socket(&service(SERVICE));
     parts.serve(store, workers.clone(), &socket).map_err(|error| {
@@ -119,6 +123,7 @@ fn service(name: &str) -> ServiceId {
 
 struct Parts {
     progress: Progress,
+    following: Following,
     meters: Meters,
     store_ready: Component,
     projector_ready: Component,
@@ -214,7 +219,23 @@ impl Parts {
             },
             ready: self.projector_ready.clone(),
             telemetry: self.deps.telemetry.clone(),
+            following: Arc::clone(&self.following),
         }
+    }
+
+    /// Where the projector is, for `rc events status`.
+    fn look(&self) -> status::Look {
+        let following = Arc::clone(&self.following);
+        Arc::new(move || {
+            let consumer = following
+                .load_full()
+                .map(|status| ConsumerLine::of(CONSUMER, &status.borrow()));
+            let status = Status {
+                consumers: consumer.into_iter().collect(),
+                ..Status::default()
+            };
+            futures_util::future::ready(Some(Ok(status))).boxed()
+        })
     }
 
     fn serve(&self, store: Arc<dyn DocsStore>, workers: Tree, socket: &Path) -> io::Result<()> {
@@ -226,7 +247,7 @@ impl Parts {
         };
         let edge = Edge {
             service: SERVICE,
-            router: router(Arc::new(api)),
+            router: router(Arc::new(api)).merge(status::router(self.look())),
             readiness: self.deps.readiness.clone(),
             metrics: self.deps.metrics.clone(),
             access: self.config.access,
@@ -327,8 +348,12 @@ async fn tidy_until_written(store: &dyn DocsStore, written: &watch::Receiver<u64
     }
 }
 
+/// The projector's status once it runs.
+type Following = Arc<ArcSwapOption<watch::Receiver<ConsumerStatus>>>;
+
 /// The consumer and what its state means for `/ready`.
 struct Projector {
+    following: Following,
     projection: DocsProjection,
     ready: Component,
     telemetry: Option<Arc<dyn TelemetrySink>>,
@@ -339,6 +364,7 @@ impl Projector {
         let lag = self.projection.meters.lag.clone();
         let consumer = Consumer::new(bus, wake, Arc::new(self.projection)).with_telemetry(self.telemetry);
         let mut status = consumer.status();
+        self.following.store(Some(Arc::new(status.clone())));
         let ready = self.ready;
         let watch = async {
             while status.changed().await.is_ok() {

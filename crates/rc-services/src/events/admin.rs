@@ -98,10 +98,7 @@ async fn change(State(admin): State<Arc<Admin>>, request: Request) -> Result<Res
 
 impl Admin {
     fn letters(&self) -> Result<Arc<dyn Letters>, Problem> {
-        (self.letters)().ok_or_else(|| {
-            Problem::new(503, "RC-EVT-017", "the consumer does not run here")
-                .detail("its store is not there; `/ready` says why")
-        })
+        (self.letters)().ok_or_else(absent)
     }
 
     fn acts(&self) -> Result<&Acts, Problem> {
@@ -249,8 +246,14 @@ fn unknown(number: i64) -> Problem {
     ))
 }
 
+/// What holds the events is not there.
+pub(super) fn absent() -> Problem {
+    Problem::new(503, "RC-EVT-017", "the consumer does not run here")
+        .detail("its store is not there; `/ready` says why")
+}
+
 /// What the engine says, as an answer.
-pub(crate) fn problem(error: Error) -> Problem {
+pub(super) fn problem(error: Error) -> Problem {
     let code = error.code();
     let title = rc_model::code::lookup(code).map_or("the event engine failed", |known| known.title);
     let status = match &error {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use futures_util::FutureExt as _;
 use rc_model::{Layout, ServiceId};
 use rc_serve::readiness::Component;
 use rc_serve::{Edge, Tree, edge};
@@ -11,11 +12,12 @@ use rc_store::{Error, StoreUrl};
 use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admission, Bounds};
-use super::backend::{Backend, Down, Given};
+use super::backend::{Backend, Down, Given, ORIGIN};
 use super::http::{self, App};
 use super::meters::Meters;
 use super::room::{self, Room};
 use super::{fault, limits};
+use crate::events::status::{self, RelayLine, Status};
 use crate::events::watch;
 use crate::service::{Deps, ServiceConfig, StartError};
 
@@ -88,7 +90,7 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
     let edge_tree = Tree::new();
     let edge = Edge {
         service: SERVICE,
-        router: http::router(Arc::new(app)),
+        router: http::router(Arc::new(app)).merge(status::router(look(&backend, &deps))),
         readiness: deps.readiness.clone(),
         metrics: deps.metrics.clone(),
         access: config.access,
@@ -121,6 +123,29 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
         stop(&edge_tree, &helpers, &workers, &backend).await;
     });
     Ok(())
+}
+
+/// Where the relay and the bus are, for `rc events status`.
+fn look(backend: &Arc<ArcSwapOption<Backend>>, deps: &Deps) -> status::Look {
+    let (backend, clock) = (Arc::clone(backend), Arc::clone(&deps.clock));
+    Arc::new(move || {
+        let (backend, clock) = (backend.load_full(), Arc::clone(&clock));
+        async move {
+            let backend = backend?;
+            let relay = RelayLine::of(ORIGIN, &backend.relay.borrow(), clock.now());
+            let relays = Status {
+                relays: vec![relay],
+                ..Status::default()
+            };
+            match Status::of_bus(backend.bus.as_ref()).await {
+                Ok(bus) => Some(Ok(relays.and(bus))),
+                // The relay says what is wrong with it.
+                Err(error) if error.retry_after().is_some() => Some(Ok(relays)),
+                Err(error) => Some(Err(error)),
+            }
+        }
+        .boxed()
+    })
 }
 
 /// Where the embedded bus is; consumers open it read-only.

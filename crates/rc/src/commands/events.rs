@@ -2,11 +2,16 @@
 
 use clap::Subcommand;
 
+use crate::commands::tenant::table;
 use crate::cx::Cx;
 use crate::fault::Outcome;
 
+mod ask;
+mod install;
+mod letters;
 mod place;
 mod relay;
+mod status;
 
 /// Events: move them, watch them, check them, and decide about those that cannot be applied.
 ///
@@ -20,7 +25,10 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Status(status::Args),
+    Dlq(letters::Args),
     Relay(relay::Args),
+    Install(install::Args),
 }
 
 impl Args {
@@ -28,12 +36,16 @@ impl Args {
     pub(crate) fn keeps_running(&self) -> bool {
         match &self.verb {
             Verb::Relay(_) => true,
+            Verb::Status(_) | Verb::Dlq(_) | Verb::Install(_) => false,
         }
     }
 }
 
 pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> {
     match args.verb {
+        Verb::Status(args) => status::run(cx, args).await,
+        Verb::Dlq(args) => letters::run(cx, args).await,
         Verb::Relay(args) => relay::run(cx, args).await,
+        Verb::Install(args) => install::run(cx, args).await,
     }
 }

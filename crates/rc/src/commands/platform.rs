@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rc_client::{ApiKey, Client, Config, Endpoint, ErrorKind, Identity, RawRequest, Trust};
+use rc_model::catalog::Builtin;
 use rc_model::tenants::TenantsFile;
-use rc_model::{Model, ServiceId, Sources, TenantId};
+use rc_model::{Model, Sources, TenantId};
 
 use crate::cx::Cx;
 use crate::fault::Fault;
@@ -172,7 +173,15 @@ impl Platform {
 /// # Errors
 /// A world fault when nothing runs.
 pub(crate) async fn administration(cx: &Cx) -> Result<Client, Fault> {
-    let endpoint = gateway_socket(cx);
+    service(cx, Builtin::Gateway).await
+}
+
+/// A client for one of the platform's own services in this project, on its own socket.
+///
+/// # Errors
+/// A world fault when it does not run.
+pub(crate) async fn service(cx: &Cx, service: Builtin) -> Result<Client, Fault> {
+    let endpoint = Endpoint::Unix(cx.layout().socket(&service.id()));
     hello(cx, &endpoint).await?;
     Client::new(Config::new(endpoint, Identity::Nobody)).map_err(usable)
 }
@@ -209,8 +218,7 @@ pub(crate) fn known_tenant(cx: &Cx, tenant: &TenantId) -> Result<(), Fault> {
 }
 
 fn gateway_socket(cx: &Cx) -> Endpoint {
-    let gateway = ServiceId::new("gateway").expect("a built-in name follows the grammar");
-    Endpoint::Unix(cx.layout().socket(&gateway))
+    Endpoint::Unix(cx.layout().socket(&Builtin::Gateway.id()))
 }
 
 /// Asks the gateway of this project whether it is there, so that a platform that does not run is said at

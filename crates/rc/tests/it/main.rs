@@ -7,6 +7,8 @@ mod corpus;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod nats;
+#[cfg(test)]
 mod openapi;
 #[cfg(test)]
 mod platform;

@@ -70,7 +70,7 @@ impl World {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rc"));
         command.args(args).current_dir(self.path()).stdin(Stdio::null());
-        for name in ["RC_STORE_URL", "RC_API_KEY", "RC_URL"] {
+        for name in ["RC_STORE_URL", "RC_BUS_URL", "RC_API_KEY", "RC_URL"] {
             command.env_remove(name);
         }
         for name in [
@@ -104,6 +104,12 @@ impl World {
         args.extend(["--output", "json"]);
         let text = self.ok(&args);
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("not JSON ({error}): {text}"))
+    }
+
+    /// Runs `rc … --output json` and gives what it printed, whatever the answer is.
+    pub(crate) fn json_of(&self, args: &[&str]) -> Value {
+        let output = self.rc(&[args, &["--output", "json"]].concat());
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", told(&output)))
     }
 
     /// Starts the platform in the background and waits until it is ready.

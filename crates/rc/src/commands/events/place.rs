@@ -52,16 +52,15 @@ impl fmt::Display for Place {
     }
 }
 
-/// `nats://user:password@host` as `nats://***@host`.
+/// `nats://user:password@host,host/stream` as `nats://***@host,host/stream`.
 fn without_user(url: &str) -> String {
-    let hide = |server: &str| match server.split_once("://") {
+    match url.split_once("://") {
         Some((scheme, rest)) => match rest.rsplit_once('@') {
-            Some((_user, host)) => format!("{scheme}://***@{host}"),
-            None => server.to_owned(),
+            Some((_user, hosts)) => format!("{scheme}://***@{hosts}"),
+            None => url.to_owned(),
         },
         None => "***".to_owned(),
-    };
-    url.split(',').map(hide).collect::<Vec<_>>().join(",")
+    }
 }
 
 /// Which of the two ends.
@@ -154,6 +153,22 @@ impl Place {
                 Ok(Arc::new(bus))
             }
             Self::Nats(url) => Ok(crate::bus::open(url, clock)?),
+        }
+    }
+
+    /// Opens the bus that is here for a look: a file's one writer may be another process.
+    ///
+    /// # Errors
+    /// As [`Self::bus`].
+    pub(super) async fn bus_to_read(&self, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Bus>, Fault> {
+        match self {
+            Self::Sqlite(path) => {
+                let bus = SqliteBus::open_readonly(path, Arc::clone(clock)).map_err(|error| {
+                    Fault::world(error.code(), format!("the bus at {self} cannot be opened")).because(error)
+                })?;
+                Ok(Arc::new(bus))
+            }
+            Self::Postgres(..) | Self::Nats(_) => self.bus(clock).await,
         }
     }
 

@@ -5,7 +5,7 @@ fn no_password_is_ever_printed() {
     for (url, shown) in [
         ("nats://u:secret@h:4222", "nats://***@h:4222"),
         ("nats://token@h", "nats://***@h"),
-        ("nats://u:a@b@h,tls://u:secret@g", "nats://***@h,tls://***@g"),
+        ("nats://u:a@b@h,g:4223/rc", "nats://***@h,g:4223/rc"),
         ("nats://h:4222", "nats://h:4222"),
         ("secret", "***"),
     ] {
