@@ -8,6 +8,7 @@
 
 mod pair;
 pub(crate) mod parts;
+pub mod rebase;
 mod snapshot;
 
 use rc_store::{Migration, Migrations, TenantSql, TenantTx};

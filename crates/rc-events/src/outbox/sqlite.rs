@@ -304,3 +304,6 @@ fn position(cursor: &Cursor) -> Result<i64, Error> {
             .map_err(|error| Error::damaged(format!("position `{cursor}` in a SQLite outbox: {error}"))),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use crate::outbox;
 use crate::outbox::sqlite::SqliteSource;
 
 pub(crate) struct Outbox {
-    db: Sqlite,
+    pub(crate) db: Sqlite,
     _folder: tempfile::TempDir,
 }
 
