@@ -2,7 +2,7 @@
 //! file from growing.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rc_model::Timestamp;
 use rusqlite::{Connection, params};
@@ -23,6 +23,10 @@ struct Cost {
     /// The longest that a writer had to wait for one step of retention.
     stall: Duration,
     peak_mb: f64,
+}
+
+fn now() -> Duration {
+    Duration::from_nanos(rc_model::clock::monotonic_ns())
 }
 
 fn open(path: &Path) -> Connection {
@@ -66,10 +70,10 @@ fn measure(folder: &Path, way: impl Fn(&mut Connection, i64, &mut Vec<Duration>)
     let mut conn = open(&folder.join("log.db"));
     let (mut append_time, mut steps, mut peak) = (Duration::ZERO, Vec::new(), 0_u64);
     for first in (1..=ROWS).step_by(usize::try_from(BATCH).unwrap()) {
-        let began = Instant::now();
+        let began = now();
         way(&mut conn, first, &mut steps);
-        append_time += began.elapsed();
-        let sizes = std::fs::read_dir(folder).unwrap();
+        append_time += now().saturating_sub(began);
+        let sizes = fs_err::read_dir(folder).unwrap();
         peak = peak.max(sizes.map(|entry| entry.unwrap().metadata().unwrap().len()).sum());
     }
     let retain: Duration = steps.iter().sum();
@@ -82,9 +86,9 @@ fn measure(folder: &Path, way: impl Fn(&mut Connection, i64, &mut Vec<Duration>)
 }
 
 fn timed(steps: &mut Vec<Duration>, step: impl FnOnce()) {
-    let began = Instant::now();
+    let began = now();
     step();
-    steps.push(began.elapsed());
+    steps.push(now().saturating_sub(began));
 }
 
 fn chunks(folder: &Path) -> Cost {
@@ -133,7 +137,7 @@ fn files(folder: &Path) -> Cost {
             timed(steps, || {
                 for end in ["", "-wal", "-shm"] {
                     // A file that was detached cleanly has no WAL left.
-                    let _ = std::fs::remove_file(folder.join(format!("seg-{}.db{end}", segment - 3)));
+                    let _ = fs_err::remove_file(folder.join(format!("seg-{}.db{end}", segment - 3)));
                 }
             });
         }
