@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rc_cluster::{NatsBus, NatsOptions};
 use rc_events::{Bus, PostgresBus, ReadLimit, SqliteBus};
 use rc_model::Clock;
 use rc_store::{Postgres, PostgresOptions};
@@ -10,11 +11,12 @@ use rc_store::{Postgres, PostgresOptions};
 use crate::failure::Result;
 use crate::history::Fact;
 
-/// Which bus, and where: `sqlite:/path`, `postgres:postgresql://...`.
+/// Which bus, and where: `sqlite:/path`, `postgres:postgresql://...`, `nats:nats://...`.
 #[derive(Debug, Clone)]
 pub(crate) enum At {
     Sqlite(PathBuf),
     Postgres(String),
+    Nats(String),
 }
 
 impl std::str::FromStr for At {
@@ -24,6 +26,7 @@ impl std::str::FromStr for At {
         match text.split_once(':') {
             Some(("sqlite", path)) => Ok(Self::Sqlite(path.into())),
             Some(("postgres", url)) => Ok(Self::Postgres(url.to_owned())),
+            Some(("nats", url)) => Ok(Self::Nats(url.to_owned())),
             _ => Err(format!("`{text}` is no bus")),
         }
     }
@@ -39,6 +42,7 @@ impl At {
                 db.migrate(&rc_events::bus::postgres::MIGRATIONS).await?;
                 Arc::new(PostgresBus::new(db, clock))
             }
+            Self::Nats(url) => Arc::new(NatsBus::new(NatsOptions::parse(url)?, clock)),
         })
     }
 
@@ -47,6 +51,7 @@ impl At {
         Ok(match self {
             Self::Sqlite(path) => Arc::new(SqliteBus::open_readonly(path, clock)?),
             Self::Postgres(url) => Arc::new(PostgresBus::new(connect(url)?, clock)),
+            Self::Nats(url) => Arc::new(NatsBus::new(NatsOptions::parse(url)?, clock)),
         })
     }
 

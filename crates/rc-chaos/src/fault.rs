@@ -6,7 +6,7 @@ use std::time::Duration;
 use rc_test::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::world::{BusKind, Combination};
+use crate::world::{BusKind, Combination, SourceKind};
 
 /// Which process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -42,6 +42,14 @@ pub const POINTS: &[(Role, &str)] = &[
     (Role::Relay, "relay.before_publish"),
     (Role::Relay, "relay.after_publish"),
     (Role::Relay, "retain.before_drop"),
+    (Role::Relay, "bus.mid_publish"),
+    (Role::Relay, "nats.before_commit"),
+    (Role::Relay, "nats.after_commit"),
+    (Role::Relay, "nats.after_ack"),
+    (Role::Relay, "slot.after_create"),
+    (Role::Relay, "slot.mid_handover"),
+    (Role::Relay, "slot.before_confirm"),
+    (Role::Relay, "slot.after_confirm"),
     (Role::Consumer, "consumer.before_apply"),
     (Role::Consumer, "consumer.after_apply"),
     (Role::Consumer, "consumer.before_progress"),
@@ -99,6 +107,10 @@ pub enum Fault {
     KillPostgres,
     /// One PostgreSQL backend is killed: the server recovers and ends all connections.
     KillBackend,
+    /// `kill -9` of NATS.
+    KillNats,
+    /// The replication slot is gone, as after a failover to a standby that did not have it.
+    DropSlot,
     /// The machine loses its power: every process is gone, and what was not synced, too.
     PowerLoss,
 }
@@ -118,6 +130,8 @@ impl fmt::Display for Fault {
                 f.write_str(name.unwrap_or("network"))
             }
             Self::KillPostgres => f.write_str("kill -9 of PostgreSQL"),
+            Self::KillNats => f.write_str("kill -9 of NATS"),
+            Self::DropSlot => f.write_str("slot dropped"),
             Self::PowerLoss => f.write_str("power lost"),
             Self::KillBackend => f.write_str("a PostgreSQL backend killed"),
         }
@@ -190,7 +204,7 @@ impl Iterator for Plan {
             Fault::Network(_) => between(100, 1_200),
             Fault::Clock(_) => between(0, 500),
             Fault::Crash(..) => between(1, 30),
-            Fault::Kill(_) | Fault::KillPostgres | Fault::KillBackend | Fault::PowerLoss => Duration::ZERO,
+            Fault::Kill(_) | Fault::KillPostgres | Fault::KillBackend | Fault::KillNats | Fault::DropSlot | Fault::PowerLoss => Duration::ZERO,
         };
         Some(Planned {
             fault,
@@ -211,7 +225,16 @@ fn kinds(combination: Combination) -> Vec<(Fault, usize)> {
             (Fault::Clock(role), 1),
         ]);
     }
-    kinds.extend(POINTS.iter().map(|(role, point)| (Fault::Crash(*role, point), 2)));
+    let there = |point: &str| match point.split('.').next() {
+        Some("slot") => combination.source == SourceKind::Slot,
+        Some("nats") => combination.bus == BusKind::Nats,
+        // The library of users' services has its own writer, which is SQL.
+        Some("outbox") => combination.source != SourceKind::Slot,
+        Some("bus") => combination.bus != BusKind::Nats,
+        _ => true,
+    };
+    let points = POINTS.iter().filter(|(_, point)| there(point));
+    kinds.extend(points.map(|(role, point)| (Fault::Crash(*role, point), 2)));
     // Who writes files itself: the servers' disks are the power-loss suite's.
     if combination.bus == BusKind::Sqlite {
         kinds.extend([
@@ -219,11 +242,13 @@ fn kinds(combination: Combination) -> Vec<(Fault, usize)> {
             (Fault::DiskFails(Role::Consumer), 2),
         ]);
     }
-    if !combination.has_postgres() {
+    if combination.source == SourceKind::Sqlite {
         kinds.push((Fault::DiskFails(Role::Writer), 2));
     }
     if combination.has_postgres() {
         kinds.extend([(Fault::KillPostgres, 2), (Fault::KillBackend, 2)]);
+    }
+    if combination.has_postgres() || combination.bus == BusKind::Nats {
         kinds.extend(NETWORKS.iter().map(|(kind, _)| (Fault::Network(*kind), 2)));
     }
     kinds

@@ -295,6 +295,14 @@ impl Run<'_> {
                 }
                 Ok(true)
             }
+            Fault::KillNats => {
+                if let Some(server) = self.world.nats() {
+                    server.nats.kill();
+                    server.nats.start_again();
+                }
+                Ok(true)
+            }
+            Fault::DropSlot => Ok(self.world.drop_slot()),
             Fault::PowerLoss => {
                 // Something must have happened since the last time.
                 self.rest(POWER_TIME).await?;

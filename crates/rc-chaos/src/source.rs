@@ -74,7 +74,8 @@ pub(crate) fn facts(events: &[NewEvent]) -> Vec<Fact> {
 
 /// JSON that depends on the id in every byte that it can.
 fn payload(id: u128, bytes: usize) -> Bytes {
-    let mut text = format!(r#"{{"id":"{id:032x}","note":""#);
+    // As PostgreSQL writes it: JSON that went through `jsonb` is the same text.
+    let mut text = format!(r#"{{"id": "{id:032x}", "note": ""#);
     let mut state = id.to_be_bytes().iter().fold(7_u64, |state, byte| {
         state.wrapping_mul(31).wrapping_add(u64::from(*byte))
     });
@@ -102,11 +103,12 @@ pub(crate) trait Desk: Send + Sync {
     ) -> BoxFuture<'a, std::result::Result<bool, rc_store::Error>>;
 }
 
-/// Which source, and where: `sqlite:/path`, `poll:postgresql://...`.
+/// Which source, and where: `sqlite:/path`, `poll:postgresql://...`, `slot:postgresql://...`.
 #[derive(Debug, Clone)]
 pub(crate) enum At {
     Sqlite(std::path::PathBuf),
     Poll(String),
+    Slot(String),
 }
 
 impl std::str::FromStr for At {
@@ -116,6 +118,7 @@ impl std::str::FromStr for At {
         match text.split_once(':') {
             Some(("sqlite", path)) => Ok(Self::Sqlite(path.into())),
             Some(("poll", url)) => Ok(Self::Poll(url.to_owned())),
+            Some(("slot", url)) => Ok(Self::Slot(url.to_owned())),
             _ => Err(format!("`{text}` is no source")),
         }
     }
@@ -127,6 +130,7 @@ impl At {
         Ok(match self {
             Self::Sqlite(path) => Box::new(sqlite::Desk::open(path).await?),
             Self::Poll(url) => Box::new(postgres::Desk::open(url).await?),
+            Self::Slot(url) => Box::new(postgres::SqlDesk::open(url).await?),
         })
     }
 
@@ -134,7 +138,8 @@ impl At {
     pub(crate) async fn source(&self) -> Result<Arc<dyn Source>> {
         match self {
             Self::Sqlite(path) => sqlite::source(path),
-            Self::Poll(url) => postgres::poll(url).await,
+            Self::Poll(url) => postgres::poll(url),
+            Self::Slot(url) => postgres::slot(url),
         }
     }
 
@@ -142,7 +147,7 @@ impl At {
     pub(crate) async fn log(&self) -> Result<Vec<Fact>> {
         match self {
             Self::Sqlite(path) => sqlite::log(path).await,
-            Self::Poll(url) => postgres::log(url).await,
+            Self::Poll(url) | Self::Slot(url) => postgres::log(url).await,
         }
     }
 }

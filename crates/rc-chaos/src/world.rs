@@ -7,6 +7,7 @@ use std::time::Duration;
 use rc_model::SystemClock;
 use rc_test::Rng;
 use rc_test::chaos::{Proxy, Weather};
+use rc_test::nats::Sync;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Result;
@@ -24,6 +25,8 @@ pub enum SourceKind {
     Sqlite,
     /// PostgreSQL, polled by snapshot pairs.
     Poll,
+    /// PostgreSQL, read through a replication slot; its events are written by the SQL functions for users.
+    Slot,
 }
 
 /// Where they go.
@@ -36,6 +39,8 @@ pub enum BusKind {
     Sqlite,
     /// The embedded bus in a schema of PostgreSQL.
     Postgres,
+    /// A stream of NATS JetStream.
+    Nats,
 }
 
 /// A source and a bus.
@@ -48,11 +53,16 @@ pub struct Combination {
 }
 
 impl Combination {
-    /// All that can be put together.
-    pub const ALL: [Self; 3] = [
+    /// All that are run: each source with each kind of bus, and the embedded bus where it may lie.
+    pub const ALL: [Self; 8] = [
         Self::new(SourceKind::Sqlite, BusKind::Sqlite),
-        Self::new(SourceKind::Poll, BusKind::Postgres),
+        Self::new(SourceKind::Sqlite, BusKind::Nats),
         Self::new(SourceKind::Poll, BusKind::Sqlite),
+        Self::new(SourceKind::Poll, BusKind::Postgres),
+        Self::new(SourceKind::Poll, BusKind::Nats),
+        Self::new(SourceKind::Slot, BusKind::Sqlite),
+        Self::new(SourceKind::Slot, BusKind::Postgres),
+        Self::new(SourceKind::Slot, BusKind::Nats),
     ];
 
     const fn new(source: SourceKind, bus: BusKind) -> Self {
@@ -62,7 +72,7 @@ impl Combination {
     /// Whether it needs a PostgreSQL.
     #[must_use]
     pub fn has_postgres(self) -> bool {
-        self.source == SourceKind::Poll || self.bus == BusKind::Postgres
+        self.source != SourceKind::Sqlite || self.bus == BusKind::Postgres
     }
 }
 
@@ -71,14 +81,27 @@ impl fmt::Display for Combination {
         let source = match self.source {
             SourceKind::Sqlite => "SQLite",
             SourceKind::Poll => "PostgreSQL polling",
+            SourceKind::Slot => "PostgreSQL slot",
         };
         let bus = match self.bus {
             BusKind::Sqlite => "embedded bus (SQLite)",
             BusKind::Postgres => "embedded bus (PostgreSQL)",
+            BusKind::Nats => "JetStream",
         };
         write!(f, "{source} to {bus}")
     }
 }
+
+/// Drops every slot of the database, whoever reads it.
+const DROP_SLOTS: &str = "DO $$ DECLARE slot record; BEGIN
+    PERFORM pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active;
+    PERFORM pg_sleep(0.1);
+    FOR slot IN SELECT slot_name FROM pg_replication_slots WHERE NOT active LOOP
+        PERFORM pg_drop_replication_slot(slot.slot_name);
+    END LOOP;
+END $$";
+
+const SLOTS: &str = "SELECT count(*) FROM pg_replication_slots";
 
 /// A running world. Its servers end with it; its folder is the caller's.
 #[derive(Debug)]
@@ -87,6 +110,7 @@ pub(crate) struct World {
     folder: PathBuf,
     // Before the disk: what is on it must be closed first.
     postgres: Option<Server>,
+    nats: Option<Nats>,
     disk: Option<Disk>,
 }
 
@@ -98,17 +122,51 @@ pub(crate) struct Server {
     pub(crate) proxy: Proxy,
 }
 
-impl Server {
+/// A NATS server and the network before it.
+#[derive(Debug)]
+pub(crate) struct Nats {
+    pub(crate) nats: rc_test::Nats,
+    pub(crate) proxy: Proxy,
+    sync: bool,
+}
+
+impl Nats {
     fn start(disk: Option<&Disk>, sync: bool) -> Result<Self> {
+        let policy = if sync { Sync::Always } else { Sync::Default };
+        let nats = match disk {
+            Some(disk) => {
+                let store = disk.path().join("nats");
+                fs_err::create_dir(&store)?;
+                rc_test::Nats::start_on(&store, policy)
+            }
+            None => rc_test::Nats::start_own(policy, ""),
+        };
+        let proxy = Proxy::tcp(nats.address());
+        Ok(Self { nats, proxy, sync })
+    }
+
+    fn url(&self) -> String {
+        let (proxy, monitor) = (self.proxy.address(), self.nats.monitor());
+        let durability = if self.sync { "checked" } else { "server-default" };
+        format!("nats:nats://{proxy}/chaos?monitor={monitor}&durability={durability}")
+    }
+}
+
+impl Server {
+    fn start(logical: bool, disk: Option<&Disk>, sync: bool) -> Result<Self> {
         let postgres = match disk {
             Some(disk) => {
                 let data = disk.path().join("postgres");
                 fs_err::create_dir(&data)?;
                 rc_test::Postgres::start_on(&data, sync)
             }
+            None if logical => rc_test::Postgres::start_logical(true),
             None => rc_test::Postgres::start_own(true),
         };
         let database = postgres.fresh_database();
+        if logical {
+            postgres.admin(&[&format!("ALTER ROLE {} REPLICATION", database.name)]);
+        }
         let proxy = Proxy::tcp(postgres.address());
         Ok(Self {
             postgres,
@@ -137,14 +195,29 @@ impl World {
     ) -> Result<Self> {
         let server = combination
             .has_postgres()
-            .then(|| Server::start(disk.as_ref(), sync))
+            .then(|| Server::start(combination.source == SourceKind::Slot, disk.as_ref(), sync))
+            .transpose()?;
+        let nats = (combination.bus == BusKind::Nats)
+            .then(|| Nats::start(disk.as_ref(), sync))
             .transpose()?;
         Ok(Self {
             combination,
             folder: disk.as_ref().map_or(folder, Disk::path).to_owned(),
             postgres: server,
+            nats,
             disk,
         })
+    }
+
+    /// Drops the slot under its reader. `false`: there was none.
+    pub(crate) fn drop_slot(&self) -> bool {
+        let Some(server) = &self.postgres else {
+            return false;
+        };
+        let slots = || server.postgres.ask(&server.database, SLOTS);
+        let before = slots();
+        let _ = server.postgres.ask(&server.database, DROP_SLOTS);
+        slots() < before
     }
 
     /// Makes everything so far durable: the machine has been up for a while.
@@ -160,9 +233,15 @@ impl World {
         if let Some(server) = &self.postgres {
             server.postgres.kill();
         }
+        if let Some(server) = &self.nats {
+            server.nats.kill();
+        }
         disk.lose_power(rng)?;
         if let Some(server) = &self.postgres {
             server.postgres.start_again();
+        }
+        if let Some(server) = &self.nats {
+            server.nats.start_again();
         }
         Ok(true)
     }
@@ -171,9 +250,16 @@ impl World {
         self.postgres.as_ref()
     }
 
+    pub(crate) fn nats(&self) -> Option<&Nats> {
+        self.nats.as_ref()
+    }
+
     /// Every network of the world.
     pub(crate) fn proxies(&self) -> Vec<&Proxy> {
-        self.postgres.iter().map(|server| &server.proxy).collect()
+        let postgres = self.postgres.iter().map(|server| &server.proxy);
+        postgres
+            .chain(self.nats.iter().map(|server| &server.proxy))
+            .collect()
     }
 
     /// Good weather everywhere.
@@ -196,6 +282,7 @@ impl World {
         match self.combination.source {
             SourceKind::Sqlite => self.file("outbox.db"),
             SourceKind::Poll => format!("poll:{}", self.url()),
+            SourceKind::Slot => format!("slot:{}", self.url()),
         }
     }
 
@@ -203,12 +290,13 @@ impl World {
         match self.combination.bus {
             BusKind::Sqlite => self.file("bus.db"),
             BusKind::Postgres => format!("postgres:{}", self.url()),
+            BusKind::Nats => self.nats.as_ref().map(Nats::url).unwrap_or_default(),
         }
     }
 
     pub(crate) fn effects(&self) -> String {
         match self.combination.bus {
-            BusKind::Sqlite => self.file("effects.db"),
+            BusKind::Sqlite | BusKind::Nats => self.file("effects.db"),
             BusKind::Postgres => format!("postgres:{}", self.url()),
         }
     }

@@ -79,6 +79,19 @@ impl Nats {
     /// When nats-server is not installed or does not start.
     #[must_use]
     pub fn start_own(sync: Sync, settings: &str) -> Self {
+        Self::start_in(None, sync, settings)
+    }
+
+    /// A server of the caller's own whose streams lie in `store`, a folder on a disk that may lose its power.
+    ///
+    /// # Panics
+    /// When nats-server is not installed or does not start.
+    #[must_use]
+    pub fn start_on(store: &Path, sync: Sync) -> Self {
+        Self::start_in(Some(store), sync, "")
+    }
+
+    fn start_in(store: Option<&Path>, sync: Sync, settings: &str) -> Self {
         let program = program();
         let folder = tempfile::Builder::new()
             .prefix("rc-test-nats-")
@@ -103,7 +116,9 @@ impl Nats {
             server.address,
             server.monitor,
             pid = server.folder.join("pid").display(),
-            store = server.folder.join("store").display(),
+            store = store
+                .map_or_else(|| server.folder.join("store"), Path::to_owned)
+                .display(),
         );
         fs_err::write(server.folder.join("config"), config).expect("the folder can be written");
         server.run();

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use rc_events::outbox::postgres::{MIGRATIONS, PostgresSource, append};
-use rc_events::{BoxFuture, Source};
+use rc_events::slot::SlotSource;
+use rc_events::{BoxFuture, NewEvent, Source};
+use rc_store::postgres::PgAddress;
 use rc_store::{Migration, Migrations, Postgres, PostgresOptions, TenantSql};
 use uuid::Uuid;
 
@@ -33,6 +35,11 @@ const NEXT: TenantSql = TenantSql::new(
 const EARLY_XID: TenantSql =
     TenantSql::new("SELECT pg_current_xact_id()::text FROM (SELECT $1::text AS tenant) t WHERE tenant = $1");
 
+/// The service's schema.
+const SCHEMA: &str = "ingest";
+
+const APPEND: &str = "SELECT * FROM append_events($1, $2, $3, $4, $5::text[]::jsonb[], NULL, NULL, $6)";
+
 const LOG: &str = "SELECT tenant, topic, key, kseq, id, type, payload FROM outbox
      WHERE pos > $1 ORDER BY pos LIMIT 20000";
 const LOG_POS: &str =
@@ -43,10 +50,7 @@ const LOG_POS: &str =
 pub(crate) struct Desk(Postgres);
 
 fn connect(url: &str) -> Result<Postgres> {
-    Ok(Postgres::connect(
-        url,
-        &PostgresOptions::new("rc-chaos", "ingest"),
-    )?)
+    Ok(Postgres::connect(url, &PostgresOptions::new("rc-chaos", SCHEMA))?)
 }
 
 impl Desk {
@@ -108,8 +112,83 @@ impl super::Desk for Desk {
     }
 }
 
+/// The writer's side of a service that is not ours: it calls the SQL functions that users install.
+#[derive(Debug)]
+pub(crate) struct SqlDesk(Postgres);
+
+impl SqlDesk {
+    pub(crate) async fn open(url: &str) -> Result<Self> {
+        let db = connect(url)?;
+        let sql = rc_events::outbox::install_sql(SCHEMA, None)?;
+        db.client().await?.simple(&sql).await?;
+        Ok(Self(db))
+    }
+
+    async fn attempt(
+        &self,
+        attempt: &Attempt,
+        journal: &Journal,
+    ) -> std::result::Result<bool, rc_store::Error> {
+        let mut client = self.0.client().await?;
+        let tx = client.system().await?;
+        if !attempt.late.is_zero() {
+            tx.query("SELECT pg_current_xact_id()", &[]).await?;
+            tokio::time::sleep(attempt.late).await;
+        }
+        let mut events: Vec<NewEvent> = Vec::new();
+        for (index, (_, count)) in attempt.keys.iter().enumerate() {
+            // The numbers are the function's to give.
+            events.extend(attempt.events(index, *count));
+        }
+        let tenant = tenant();
+        let topics: Vec<&str> = events.iter().map(|event| &*event.topic).collect();
+        let keys: Vec<&str> = events.iter().map(|event| event.key.as_str()).collect();
+        let types: Vec<&str> = events.iter().map(|event| &*event.event_type).collect();
+        let payloads: Vec<&str> = events
+            .iter()
+            .map(|event| std::str::from_utf8(&event.payload).unwrap_or_default())
+            .collect();
+        let ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
+        let rows = tx
+            .query(
+                APPEND,
+                &[&tenant.as_str(), &topics, &keys, &types, &payloads, &ids],
+            )
+            .await?;
+        for (event, row) in events.iter_mut().zip(&rows) {
+            event.kseq = row.try_get::<_, i64>(0)?.cast_unsigned();
+        }
+        journal.begin(&attempt.tx, facts(&events));
+        if !attempt.hold.is_zero() {
+            tokio::time::sleep(attempt.hold).await;
+        }
+        if attempt.rollback {
+            tx.rollback().await?;
+            return Ok(false);
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+impl super::Desk for SqlDesk {
+    fn write<'a>(
+        &'a self,
+        attempt: Attempt,
+        journal: &'a Arc<Journal>,
+    ) -> BoxFuture<'a, std::result::Result<bool, rc_store::Error>> {
+        Box::pin(async move { self.attempt(&attempt, journal).await })
+    }
+}
+
+/// The relay that reads a replication slot.
+pub(crate) fn slot(url: &str) -> Result<Arc<dyn Source>> {
+    let source = SlotSource::new(connect(url)?, PgAddress::parse(url)?, ORIGIN);
+    Ok(Arc::new(source))
+}
+
 /// The relay that polls by snapshot pairs.
-pub(crate) async fn poll(url: &str) -> Result<Arc<dyn Source>> {
+pub(crate) fn poll(url: &str) -> Result<Arc<dyn Source>> {
     Ok(Arc::new(PostgresSource::new(connect(url)?, ORIGIN)))
 }
 
