@@ -443,7 +443,7 @@ fn kernel_series(release: &str) -> String {
 
 /// The commit that was measured, marked when the work tree differs from it. What the subjects before
 /// have just written does not count: it is not measured.
-fn commit(cx: &Cx) -> Result<String, Stop> {
+pub(crate) fn commit(cx: &Cx) -> Result<String, Stop> {
     let git = |args: &[&str]| {
         let mut command = std::process::Command::new("git");
         command.current_dir(&cx.root).args(args);

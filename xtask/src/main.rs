@@ -10,6 +10,7 @@
 
 mod audit;
 mod bench;
+mod chaos;
 mod checks;
 mod ci;
 mod cx;
@@ -72,6 +73,8 @@ enum Command {
     },
     /// Measure a release build and write `bench/results` and `docs/benchmarks.md`
     Bench(bench::Args),
+    /// Break the event engine in every known way, and write the report into `docs/reliability.md`
+    Chaos(chaos::Args),
     /// Look every dependency up in the advisory database
     Audit {
         /// Exit 0 even when the database cannot be had (it still says so)
@@ -108,6 +111,7 @@ fn run(command: Command) -> Result<(), Stop> {
         Command::Tidy => checks::tidy(&cx),
         Command::Gen { check } => generate::run(&cx, check),
         Command::Bench(args) => bench::run(&cx, &args),
+        Command::Chaos(args) => chaos::run(&cx, &args),
         Command::Audit { allow_missing } => audit::run(&cx, allow_missing),
         Command::Setup => setup::run(&cx),
         Command::Repo(command) => repo::run(&cx, &command),

@@ -83,6 +83,11 @@ pub(crate) fn build_release(cx: &Cx, name: &str) -> Result<PathBuf, Stop> {
     build_program(cx, name, &["--release"])
 }
 
+/// Builds the program of the package `name` with optimisations and without waiting for the linker to find more.
+pub(crate) fn build_perf(cx: &Cx, name: &str) -> Result<PathBuf, Stop> {
+    build_program(cx, name, &["--profile", "perf"])
+}
+
 fn build_program(cx: &Cx, name: &str, args: &[&str]) -> Result<PathBuf, Stop> {
     let mut command = process::cargo(
         cx,

@@ -34,6 +34,7 @@ const EFFECTS_POSTGRES: Migrations = Migrations::new(
 );
 
 const ALL: &str = "SELECT fact FROM effects ORDER BY n";
+const SOME: &str = "SELECT n, fact FROM effects WHERE n > $1 ORDER BY n LIMIT 20000";
 const ADD: &str = "INSERT INTO effects (fact) VALUES (?1)";
 const ADD_POSTGRES: &str =
     "INSERT INTO effects (fact) SELECT fact FROM unnest($1::text[]) WITH ORDINALITY AS f (fact, n)
@@ -82,7 +83,7 @@ impl At {
         let texts: Vec<String> = match self {
             Self::Sqlite(path) => {
                 let options = SqliteOptions {
-                    read_time_max: std::time::Duration::from_secs(60),
+                    read_time_max: crate::source::READ_BACK_TIME_MAX,
                     ..SqliteOptions::default()
                 };
                 let db = Sqlite::open_readonly(path, options)?;
@@ -97,8 +98,15 @@ impl At {
                 let db = connect(url)?;
                 let mut client = db.client().await?;
                 let tx = client.system().await?;
-                let rows = tx.query(ALL, &[]).await?;
-                rows.iter().map(|row| row.get(0)).collect()
+                let (mut texts, mut after) = (Vec::new(), 0_i64);
+                loop {
+                    let rows = tx.query(SOME, &[&after]).await?;
+                    let Some(last) = rows.last() else { break texts };
+                    after = last.try_get(0)?;
+                    for row in &rows {
+                        texts.push(row.try_get(1)?);
+                    }
+                }
             }
         };
         let read = |text: &String| serde_json::from_str(text).map_err(Failure::from);

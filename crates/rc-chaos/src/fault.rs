@@ -42,7 +42,6 @@ pub const POINTS: &[(Role, &str)] = &[
     (Role::Relay, "relay.before_publish"),
     (Role::Relay, "relay.after_publish"),
     (Role::Relay, "retain.before_drop"),
-    (Role::Relay, "bus.mid_publish"),
     (Role::Relay, "nats.before_commit"),
     (Role::Relay, "nats.after_commit"),
     (Role::Relay, "nats.after_ack"),
@@ -54,6 +53,9 @@ pub const POINTS: &[(Role, &str)] = &[
     (Role::Consumer, "consumer.after_apply"),
     (Role::Consumer, "consumer.before_progress"),
 ];
+
+/// Crash points that only code with a mutation visits.
+pub const MUTATED_POINTS: &[&str] = &["bus.mid_publish"];
 
 /// Where a relay is stopped past its lease: with rows in its hands, about to publish, and with an answer on its way.
 pub const ZOMBIES: [&str; 3] = ["relay.after_fetch", "relay.before_publish", "relay.after_publish"];
@@ -204,7 +206,12 @@ impl Iterator for Plan {
             Fault::Network(_) => between(100, 1_200),
             Fault::Clock(_) => between(0, 500),
             Fault::Crash(..) => between(1, 30),
-            Fault::Kill(_) | Fault::KillPostgres | Fault::KillBackend | Fault::KillNats | Fault::DropSlot | Fault::PowerLoss => Duration::ZERO,
+            Fault::Kill(_)
+            | Fault::KillPostgres
+            | Fault::KillBackend
+            | Fault::KillNats
+            | Fault::DropSlot
+            | Fault::PowerLoss => Duration::ZERO,
         };
         Some(Planned {
             fault,
@@ -230,7 +237,6 @@ fn kinds(combination: Combination) -> Vec<(Fault, usize)> {
         Some("nats") => combination.bus == BusKind::Nats,
         // The library of users' services has its own writer, which is SQL.
         Some("outbox") => combination.source != SourceKind::Slot,
-        Some("bus") => combination.bus != BusKind::Nats,
         _ => true,
     };
     let points = POINTS.iter().filter(|(_, point)| there(point));

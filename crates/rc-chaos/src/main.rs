@@ -9,7 +9,7 @@ use rc_chaos::failure::Result;
 use rc_chaos::fault::Fault;
 use rc_chaos::run::Options;
 use rc_chaos::world::{BusKind, Combination, SourceKind};
-use rc_chaos::{checker, history, role};
+use rc_chaos::{checker, history, matrix, role};
 use rc_events::Numbering;
 
 #[derive(Debug, Parser)]
@@ -58,6 +58,8 @@ enum Command {
         #[arg(long)]
         folder: Option<PathBuf>,
     },
+    /// Run every combination, keep each result, and write the report
+    Matrix(matrix::Args),
     /// Be one of the processes of a run
     #[command(hide = true)]
     Role(role::Args),
@@ -66,6 +68,14 @@ enum Command {
 fn main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Check { files } => check(&files),
+        Command::Matrix(args) => {
+            let whole = matrix::run(&args)?;
+            Ok(if whole {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
         Command::Role(args) => role::run(args).map(|()| ExitCode::SUCCESS),
         Command::Run {
             source,
@@ -93,6 +103,7 @@ fn main() -> Result<ExitCode> {
                 faults,
                 rate,
                 payload_bytes: 300,
+                batch: 20,
                 only: power_loss.then(|| vec![Fault::PowerLoss]),
                 mutations: mutate,
                 drain_time: rc_chaos::run::DRAIN_TIME_MAX,

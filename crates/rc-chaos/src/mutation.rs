@@ -1,8 +1,8 @@
 //! Mistakes that the code can be told to make, and what must notice them. A mutation that no short run notices means
 //! that the suite is too weak, not that the mistake is harmless.
 
-use crate::checker;
-use crate::fault::Fault;
+use crate::checker::{self, Channel};
+use crate::fault::{Fault, Network, Role};
 use crate::world::{BusKind, Combination, SourceKind};
 
 /// A mistake, where it matters, and how it must show.
@@ -12,40 +12,99 @@ pub struct Mutation {
     pub name: &'static str,
     /// What it does wrong, in words.
     pub mistake: &'static str,
+    /// A mistake of somebody else that it needs to show: what it should have held off.
+    pub with: &'static [&'static str],
     /// Where it can show.
     pub combination: Combination,
     /// What has to happen for it to show; empty: nothing but work.
     pub faults: &'static [Fault],
     /// What the checker must find, at least one of it.
-    pub shows: &'static [checker::Fault],
+    pub shows: &'static [(checker::Fault, Channel)],
 }
 
-const POLL_TO_POSTGRES: Combination = Combination {
-    source: SourceKind::Poll,
-    bus: BusKind::Postgres,
-};
+const fn pair(source: SourceKind, bus: BusKind) -> Combination {
+    Combination { source, bus }
+}
 
 /// All of them. A test compares them with the sources.
 pub const MUTATIONS: &[Mutation] = &[
     Mutation {
+        name: "outbox.skip_key_lock",
+        mistake: "reads a key's number without its lock",
+        with: &[],
+        combination: pair(SourceKind::Slot, BusKind::Postgres),
+        faults: &[],
+        shows: &[(checker::Fault::Altered, Channel::Log)],
+    },
+    Mutation {
         name: "relay.skip_expected",
         mistake: "publishes without saying where it thinks the bus is",
-        combination: POLL_TO_POSTGRES,
+        with: &[],
+        combination: pair(SourceKind::Poll, BusKind::Postgres),
         faults: &[Fault::Zombie("relay.after_fetch")],
-        shows: &[checker::Fault::Doubled],
+        shows: &[(checker::Fault::Doubled, Channel::Stream)],
     },
     Mutation {
         name: "relay.ignore_running",
         mistake: "forgets the transactions that were running in the first snapshot",
-        combination: POLL_TO_POSTGRES,
+        with: &[],
+        combination: pair(SourceKind::Poll, BusKind::Postgres),
         faults: &[],
-        shows: &[checker::Fault::Lost, checker::Fault::Gap],
+        shows: &[
+            (checker::Fault::Lost, Channel::Stream),
+            (checker::Fault::Gap, Channel::Stream),
+        ],
     },
     Mutation {
         name: "relay.order_by_xid",
         mistake: "takes transaction numbers for the order of commits",
-        combination: POLL_TO_POSTGRES,
+        with: &[],
+        combination: pair(SourceKind::Poll, BusKind::Postgres),
         faults: &[],
-        shows: &[checker::Fault::Reordered],
+        shows: &[(checker::Fault::Reordered, Channel::Stream)],
+    },
+    Mutation {
+        name: "slot.confirm_before_publish",
+        mistake: "tells the slot that it has what the bus does not have yet",
+        with: &[],
+        combination: pair(SourceKind::Slot, BusKind::Postgres),
+        faults: &[Fault::Crash(Role::Relay, "relay.before_publish")],
+        shows: &[(checker::Fault::Lost, Channel::Stream)],
+    },
+    Mutation {
+        name: "bus.ack_before_commit",
+        mistake: "moves the cursor before the events are there",
+        with: &[],
+        combination: pair(SourceKind::Sqlite, BusKind::Sqlite),
+        faults: &[Fault::Crash(Role::Relay, "bus.mid_publish")],
+        shows: &[(checker::Fault::Lost, Channel::Stream)],
+    },
+    Mutation {
+        name: "bus.cursor_apart",
+        mistake: "stores the cursor apart from the events",
+        with: &[],
+        combination: pair(SourceKind::Sqlite, BusKind::Nats),
+        faults: &[Fault::Crash(Role::Relay, "nats.after_ack")],
+        shows: &[(checker::Fault::Doubled, Channel::Stream)],
+    },
+    Mutation {
+        name: "nats.skip_expected",
+        mistake: "publishes to the stream whatever its end is",
+        with: &[],
+        combination: pair(SourceKind::Poll, BusKind::Nats),
+        faults: &[Fault::Zombie("relay.after_fetch")],
+        shows: &[(checker::Fault::Doubled, Channel::Stream)],
+    },
+    Mutation {
+        name: "nats.ack_before_commit",
+        mistake: "takes the answer to a batch's first message for that to its commit",
+        with: &[],
+        combination: pair(SourceKind::Sqlite, BusKind::Nats),
+        faults: &[
+            Fault::KillNats,
+            Fault::Network(Network::Cut),
+            Fault::Network(Network::HalfOpen),
+        ],
+        shows: &[(checker::Fault::Lost, Channel::Stream)],
     },
 ];

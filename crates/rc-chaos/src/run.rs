@@ -34,6 +34,9 @@ const SETTLED_FOR: Duration = Duration::from_millis(1_600);
 /// How long they may usually take to agree once nothing happens to them any more.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(90);
 
+/// How long the first event may take.
+const START_TIME_MAX: Duration = Duration::from_secs(60);
+
 /// How long a machine has its power at least.
 const POWER_TIME: Duration = Duration::from_millis(600);
 
@@ -62,6 +65,8 @@ pub struct Options {
     pub rate: u64,
     /// Bytes of a payload.
     pub payload_bytes: usize,
+    /// Events of the largest transaction.
+    pub batch: u64,
     /// The only faults; `None`: all that there are.
     pub only: Option<Vec<Fault>>,
     /// Mistakes that the roles shall make.
@@ -95,7 +100,7 @@ pub struct Outcome {
     pub stuck: Option<String>,
     /// Roles that panicked.
     pub panics: u64,
-    /// The longest time in which the consumer did not move although there was work.
+    /// The longest time in which the consumer did not move while the writer worked.
     pub longest_stall_ms: u64,
     /// How long it took.
     pub seconds: u64,
@@ -106,6 +111,15 @@ impl Outcome {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.found.is_empty() && self.stuck.is_none() && self.panics == 0
+    }
+
+    /// How often `fault` was found in `channel`.
+    #[must_use]
+    pub fn count_in(&self, fault: checker::Fault, channel: checker::Channel) -> u64 {
+        let is = |(found, place, _): &&(checker::Fault, checker::Channel, u64)| {
+            *found == fault && *place == channel
+        };
+        self.found.iter().filter(is).map(|(_, _, count)| count).sum()
     }
 
     /// How often `fault` was found, wherever.
@@ -221,7 +235,10 @@ impl Run<'_> {
             None => Plan::new(options.seed, options.combination),
         };
         // First something must be there: a consumer that is killed before it has a store shows nothing.
-        self.until(Duration::from_secs(60), |run| run.moved.0 > 0).await?;
+        let until = Instant::now() + START_TIME_MAX;
+        while self.status(Role::Relay).done == 0 && self.moved.0 == 0 && Instant::now() < until {
+            self.rest(LOOK_EVERY).await?;
+        }
         self.world.settle()?;
         let mut done = 0;
         while done < options.faults {
@@ -464,14 +481,6 @@ impl Run<'_> {
         process.map(Process::status).unwrap_or_default()
     }
 
-    async fn until(&mut self, limit: Duration, mut holds: impl FnMut(&Self) -> bool) -> Result<()> {
-        let until = Instant::now() + limit;
-        while !holds(self) && Instant::now() < until {
-            self.rest(LOOK_EVERY).await?;
-        }
-        Ok(())
-    }
-
     /// Lets time pass while the processes are looked after.
     async fn rest(&mut self, time: Duration) -> Result<()> {
         let until = Instant::now() + time;
@@ -561,6 +570,7 @@ impl Run<'_> {
                 put("generation", self.generation.to_string());
                 put("rate", self.options.rate.to_string());
                 put("payload-bytes", self.options.payload_bytes.to_string());
+                put("batch", self.options.batch.to_string());
                 self.journals.push(journal);
             }
             Role::Relay => {

@@ -18,6 +18,9 @@ use crate::journal::Journal;
 /// The name of the source on the bus.
 pub(crate) const ORIGIN: &str = "ingest";
 
+/// How long reading everything back may take.
+pub(crate) const READ_BACK_TIME_MAX: Duration = Duration::from_secs(600);
+
 /// One transaction of a writer: what it shall do.
 #[derive(Debug, Clone)]
 pub(crate) struct Attempt {

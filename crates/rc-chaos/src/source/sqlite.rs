@@ -90,7 +90,11 @@ pub(crate) fn source(path: &Path) -> Result<Arc<dyn Source>> {
 
 /// What the outbox has.
 pub(crate) async fn log(path: &Path) -> Result<Vec<Fact>> {
-    let db = Sqlite::open_readonly(path, SqliteOptions::default())?;
+    let options = SqliteOptions {
+        read_time_max: super::READ_BACK_TIME_MAX,
+        ..SqliteOptions::default()
+    };
+    let db = Sqlite::open_readonly(path, options)?;
     let facts = db
         .read("chaos.log", |conn| {
             let mut select = conn.prepare_cached(LOG)?;

@@ -1,5 +1,6 @@
 //! The test of the test: mistakes of our own, each of which a short run must notice.
 
+use rc_chaos::checker::{Channel, Fault};
 use rc_chaos::mutation::MUTATIONS;
 
 use crate::world::{options, run};
@@ -12,20 +13,26 @@ fn slow_live_every_mutation_is_noticed_for_the_right_reason() {
         let mut options = options(mutation.combination, folder.path());
         options.only = (!mutation.faults.is_empty()).then(|| mutation.faults.to_vec());
         options.faults = u64::try_from(mutation.faults.len()).unwrap() * 2;
-        options.events = 4_000;
-        options.mutations = vec![mutation.name.to_owned()];
-        options.drain_time = std::time::Duration::from_secs(8);
+        options.events = 2_500;
+        options.mutations = [&[mutation.name], mutation.with]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        options.drain_time = std::time::Duration::from_secs(5);
         let outcome = run(&options);
-        let noticed = mutation.shows.iter().any(|fault| outcome.count(*fault) > 0);
+        let shown =
+            |(fault, channel, _): &(Fault, Channel, u64)| mutation.shows.contains(&(*fault, *channel));
+        let noticed = outcome.found.iter().any(shown);
         println!(
-            "{}: {} -> {:?}{}",
+            "{} ({}), {} s, {:?}: {}: {:?}; {}",
             mutation.name,
             mutation.mistake,
+            outcome.seconds,
+            outcome.faults,
+            if noticed { "noticed" } else { "SURVIVED" },
             outcome.found,
-            outcome
-                .stuck
-                .map(|why| format!("; stuck {why}"))
-                .unwrap_or_default()
+            outcome.stuck.unwrap_or_default()
         );
         if !noticed {
             survived.push(mutation.name);

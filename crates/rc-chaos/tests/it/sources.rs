@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use rc_chaos::fault::POINTS;
+use rc_chaos::fault::{MUTATED_POINTS, POINTS};
 use rc_chaos::mutation::MUTATIONS;
 
 /// Every `faults::NAME("...")` in the sources of the crates.
@@ -32,7 +32,11 @@ fn calls(name: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_crash_point_of_the_code_is_visited_by_the_matrix() {
-    let known: BTreeSet<String> = POINTS.iter().map(|(_, point)| (*point).to_owned()).collect();
+    let names = POINTS
+        .iter()
+        .map(|(_, point)| *point)
+        .chain(MUTATED_POINTS.iter().copied());
+    let known: BTreeSet<String> = names.map(str::to_owned).collect();
     assert_eq!(calls("point"), known);
 }
 
