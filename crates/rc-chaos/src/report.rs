@@ -15,7 +15,7 @@ const END: &str = "<!-- chaos: end -->\n";
 pub fn is_right(kept: &Kept) -> bool {
     match kept.part {
         Part::Faults(_) | Part::Power(_) => kept.outcome.is_whole(),
-        Part::Forgetful(_) => kept.outcome.count(Fault::Lost) > 0,
+        Part::Forgetful(_) => kept.outcome.count(Fault::Lost) + kept.outcome.forgotten > 0,
     }
 }
 
@@ -94,10 +94,10 @@ pub fn text(kept: &[Kept]) -> String {
     line(
         &mut out,
         format_args!(
-            "| source to bus | waits for the disk | losses of power | events | lost | as it should be |"
+            "| source to bus | waits for the disk | losses of power | events | lost | forgotten by the bus | as it should be |"
         ),
     );
-    line(&mut out, format_args!("|---|---|---|---|---|---|"));
+    line(&mut out, format_args!("|---|---|---|---|---|---|---|"));
     for kept in kept {
         let (combination, waits) = match kept.part {
             Part::Faults(_) => continue,
@@ -111,10 +111,11 @@ pub fn text(kept: &[Kept]) -> String {
         line(
             &mut out,
             format_args!(
-                "| {combination} | {waits} | {} | {} | {} | {} |",
+                "| {combination} | {waits} | {} | {} | {} | {} | {} |",
                 outcome.faults(),
                 number(outcome.events),
                 number(lost.into_iter().max().unwrap_or_default()),
+                number(outcome.forgotten),
                 if is_right(kept) { "yes" } else { "**no**" },
             ),
         );

@@ -21,6 +21,7 @@ fn kept(part: impl FnOnce(Combination) -> Part, found: Vec<(Fault, Channel, u64)
             found,
             examples: Vec::new(),
             stuck: None,
+            forgotten: 0,
             panics: 0,
             longest_stall_ms: 1_250,
             seconds: 60,

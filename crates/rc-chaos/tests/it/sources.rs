@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use rc_chaos::fault::{MUTATED_POINTS, POINTS};
+use rc_chaos::fault::{MUTATED_POINTS, OTHER_POINTS, POINTS};
 use rc_chaos::mutation::MUTATIONS;
 
 /// Every `faults::NAME("...")` in the sources of the crates.

@@ -12,7 +12,7 @@ pub(crate) fn options(combination: Combination, folder: &std::path::Path) -> Opt
         folder: folder.to_owned(),
         combination,
         seed: 20_261_121,
-        events: 10_000,
+        events: 3_000,
         faults: 0,
         rate: 1_500,
         payload_bytes: 300,
