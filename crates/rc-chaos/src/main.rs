@@ -104,6 +104,7 @@ fn main() -> Result<ExitCode> {
                 rate,
                 payload_bytes: 300,
                 batch: 20,
+                oversize: false,
                 only: power_loss.then(|| vec![Fault::PowerLoss]),
                 mutations: mutate,
                 drain_time: rc_chaos::run::DRAIN_TIME_MAX,

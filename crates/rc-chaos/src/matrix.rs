@@ -192,6 +192,7 @@ fn with_faults(combination: Combination, seed: u64, events: u64, faults: u64) ->
         rate: 0,
         payload_bytes: 300,
         batch: 100,
+        oversize: false,
         only: None,
         mutations: Vec::new(),
         drain_time: DRAIN_TIME_MAX * 4,

@@ -64,6 +64,14 @@ pub const MUTATIONS: &[Mutation] = &[
         shows: &[(checker::Fault::Reordered, Channel::Stream)],
     },
     Mutation {
+        name: "relay.park_only_row",
+        mistake: "publishes what comes behind a row that was set aside",
+        with: &[],
+        combination: pair(SourceKind::Poll, BusKind::Nats),
+        faults: &[],
+        shows: &[(checker::Fault::Gap, Channel::Stream)],
+    },
+    Mutation {
         name: "slot.confirm_before_publish",
         mistake: "tells the slot that it has what the bus does not have yet",
         with: &[],

@@ -87,6 +87,9 @@ struct WriterArgs {
     keys: u64,
     #[arg(long, default_value_t = 300)]
     payload_bytes: usize,
+    /// Size of one in some hundred events; 0: none is large
+    #[arg(long, default_value_t = 0)]
+    oversize_bytes: usize,
     /// Largest transaction
     #[arg(long, default_value_t = 20)]
     batch: u64,
@@ -369,7 +372,11 @@ impl Writing {
             first_id: u128::from(args.seed) << 64
                 | u128::from(args.generation) << 40
                 | u128::from(of(&self.next_id, events)),
-            payload_bytes: args.payload_bytes,
+            payload_bytes: if args.oversize_bytes > 0 && is(rng, 100) {
+                args.oversize_bytes
+            } else {
+                args.payload_bytes
+            },
             rollback: is(rng, 12),
             late: if is(rng, 4) {
                 rng.up_to(Duration::from_millis(5))

@@ -1,32 +1,29 @@
 //! One run: a world, roles that work in it, faults that happen to them, and the checker at the end.
 
+mod inflict;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rc_events::Numbering;
 use rc_test::Rng;
-use rc_test::chaos::Weather;
-use rc_test::disk::fail_writes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::checker::{self, Verdict};
 use crate::failure::Result;
-use crate::fault::{Fault, Network, Plan, Planned, Role};
+use crate::fault::{Fault, Plan, Role};
 use crate::history::Reader;
 use crate::power::Disk;
 use crate::process::Process;
-use crate::world::{Combination, World};
+use crate::world::{Combination, NATS_PAYLOAD_BYTES_MAX, World};
 
 /// How often the run looks at its processes.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// How long a process rests before it is started again.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long an armed process may take to come to its crash point.
-const CRASH_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How long log, bus and consumer must agree before a run is over.
 const SETTLED_FOR: Duration = Duration::from_millis(1_600);
@@ -40,11 +37,8 @@ const TRIES_A_FAULT: u64 = 3;
 /// How long the first event may take.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// How long a machine has its power at least.
-const POWER_TIME: Duration = Duration::from_millis(600);
-
-/// How long a relay that goes on after its lease runs beside the one that has it.
-const ZOMBIE_TIME: Duration = Duration::from_millis(700);
+/// An event that a NATS server here does not take when [`Options::oversize`] is set.
+const OVERSIZE_BYTES: usize = 2 * NATS_PAYLOAD_BYTES_MAX;
 
 /// What a writer commits at least: one that comes after the planned events, because faults are still to come.
 const WRITER_EVENTS_MIN: u64 = 1_000;
@@ -70,6 +64,8 @@ pub struct Options {
     pub payload_bytes: usize,
     /// Events of the largest transaction.
     pub batch: u64,
+    /// Some events are larger than a NATS server here takes: the relay sets them aside, and their keys wait.
+    pub oversize: bool,
     /// The only faults; `None`: all that there are.
     pub only: Option<Vec<Fault>>,
     /// Mistakes that the roles shall make.
@@ -180,7 +176,7 @@ struct Run<'o> {
 pub async fn run(options: &Options) -> Result<Outcome> {
     let started = Instant::now();
     let disk = options.disk.then(|| Disk::create(&options.folder)).transpose()?;
-    let world = World::start(options.combination, &options.folder, disk, options.sync)?;
+    let world = World::start(options, disk)?;
     let place = |_| Place {
         process: None,
         ended: started,
@@ -265,182 +261,6 @@ impl Run<'_> {
             self.rest(LOOK_EVERY).await?;
         }
         Ok(())
-    }
-
-    /// Makes one fault happen and ends it; `false` when it could not take place.
-    async fn inflict(&mut self, planned: Planned) -> Result<bool> {
-        let lasts = planned.lasts;
-        match planned.fault {
-            Fault::Kill(role) => Ok(self.kill(role)),
-            Fault::Crash(role, point) => self.crash(role, point, millis(lasts)).await,
-            Fault::Pause(role) => {
-                let Some(process) = &self.place(role).process else {
-                    return Ok(false);
-                };
-                process.pause(true);
-                self.rest(lasts).await?;
-                if let Some(process) = &self.place(role).process {
-                    process.pause(false);
-                }
-                Ok(true)
-            }
-            Fault::Zombie(point) => self.zombie(point, lasts).await,
-            Fault::SecondRelay => {
-                let args = self.args(Role::Relay);
-                let second = Process::start(&self.options.program, &args, &self.log())?;
-                self.rest(lasts).await?;
-                drop(second);
-                Ok(true)
-            }
-            Fault::DiskFails(role) => {
-                let Some(pid) = self.place(role).process.as_ref().map(Process::pid) else {
-                    return Ok(false);
-                };
-                fail_writes(pid, true);
-                self.rest(lasts).await?;
-                // The same process or a later one, which has its own limit.
-                if self.place(role).process.as_ref().map(Process::pid) == Some(pid) {
-                    fail_writes(pid, false);
-                }
-                Ok(true)
-            }
-            Fault::Clock(role) => {
-                // An hour forward or back, or a day.
-                let seconds =
-                    [3_600, -3_600, 86_400, -86_400][usize::try_from(millis(lasts) % 4).unwrap_or(0)];
-                let Some(process) = &mut self.place(role).process else {
-                    return Ok(false);
-                };
-                process.step_clock(seconds);
-                self.rest(lasts).await?;
-                Ok(true)
-            }
-            Fault::Network(kind) => self.network(kind, lasts).await,
-            Fault::KillPostgres => {
-                if let Some(server) = self.world.postgres() {
-                    server.postgres.kill();
-                    server.postgres.start_again();
-                }
-                Ok(true)
-            }
-            Fault::KillNats => {
-                if let Some(server) = self.world.nats() {
-                    server.nats.kill();
-                    server.nats.start_again();
-                }
-                Ok(true)
-            }
-            Fault::DropSlot => Ok(self.world.drop_slot()),
-            Fault::PowerLoss => {
-                // Something must have happened since the last time.
-                self.rest(POWER_TIME).await?;
-                let acknowledged = self.status(Role::Relay).at;
-                for role in Role::ALL {
-                    self.kill(role);
-                }
-                let lost = self.world.lose_power(&mut self.rng)?;
-                let tail = self.world.tail().await.unwrap_or(acknowledged);
-                self.forgotten += acknowledged.saturating_sub(tail).max(0).cast_unsigned();
-                Ok(lost)
-            }
-            Fault::KillBackend => {
-                if let Some(server) = self.world.postgres() {
-                    server.postgres.kill_a_backend();
-                }
-                Ok(true)
-            }
-        }
-    }
-
-    async fn network(&mut self, kind: Network, lasts: Duration) -> Result<bool> {
-        let weather = match kind {
-            Network::Cut => {
-                return Ok(self
-                    .world
-                    .proxies()
-                    .iter()
-                    .map(|proxy| proxy.cut())
-                    .sum::<usize>()
-                    > 0);
-            }
-            Network::Slow => Weather::Slow(Duration::from_millis(30)),
-            Network::Silent => Weather::Silent,
-            Network::Refusing => Weather::Refusing,
-            Network::Unanswered => Weather::Unanswered,
-            Network::HalfOpen => Weather::HalfOpen,
-        };
-        for proxy in self.world.proxies() {
-            proxy.set(weather);
-        }
-        self.rest(lasts).await?;
-        for proxy in self.world.proxies() {
-            if matches!(kind, Network::Unanswered | Network::HalfOpen | Network::Refusing) {
-                // What was swallowed must not come after all.
-                proxy.cut();
-            }
-            proxy.set(Weather::Clear);
-        }
-        Ok(true)
-    }
-
-    fn kill(&mut self, role: Role) -> bool {
-        match &mut self.place(role).process {
-            Some(process) => {
-                process.kill();
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Starts `role` again with a crash point, and waits until it came there. One that has nothing to do does not.
-    async fn crash(&mut self, role: Role, point: &'static str, visit: u64) -> Result<bool> {
-        if self.place(role).finished {
-            return Ok(false);
-        }
-        self.place(role).armed = Some((point, visit));
-        self.kill(role);
-        let until = Instant::now() + CRASH_TIME_MAX;
-        while self.place(role).armed.is_some() && Instant::now() < until {
-            self.rest(LOOK_EVERY).await?;
-        }
-        let crashed = self.place(role).armed.take().is_none();
-        if !crashed {
-            // An armed process must not stay behind.
-            self.kill(role);
-        }
-        Ok(crashed)
-    }
-
-    /// A relay that stops at `point` while another takes over, and then goes on where it was.
-    async fn zombie(&mut self, point: &'static str, lasts: Duration) -> Result<bool> {
-        self.place(Role::Relay).armed = Some((point, 3));
-        self.place(Role::Relay).stops = true;
-        self.kill(Role::Relay);
-        let until = Instant::now() + CRASH_TIME_MAX;
-        let mut stopped = false;
-        while !stopped && Instant::now() < until {
-            self.rest(LOOK_EVERY).await?;
-            stopped = self
-                .place(Role::Relay)
-                .process
-                .as_ref()
-                .is_some_and(Process::is_stopped);
-        }
-        self.place(Role::Relay).armed = None;
-        self.place(Role::Relay).stops = false;
-        if stopped {
-            let args = self.args(Role::Relay);
-            let second = Process::start(&self.options.program, &args, &self.log())?;
-            self.rest(lasts).await?;
-            if let Some(process) = &self.place(Role::Relay).process {
-                process.pause(false);
-            }
-            // Both at once, for a moment.
-            self.rest(ZOMBIE_TIME).await?;
-            drop(second);
-        }
-        Ok(stopped)
     }
 
     /// Lets everything come to rest: no faults, all roles. Why it did not, if it did not.
@@ -583,6 +403,10 @@ impl Run<'_> {
                 put("events", left.max(WRITER_EVENTS_MIN).to_string());
                 put("seed", self.options.seed.to_string());
                 put("generation", self.generation.to_string());
+                put(
+                    "oversize-bytes",
+                    if self.options.oversize { OVERSIZE_BYTES } else { 0 }.to_string(),
+                );
                 put("rate", self.options.rate.to_string());
                 put("payload-bytes", self.options.payload_bytes.to_string());
                 put("batch", self.options.batch.to_string());

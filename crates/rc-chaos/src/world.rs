@@ -1,7 +1,7 @@
 //! What a run is made of: a source, a bus, the servers behind them, and a network that can be made worse.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rc_model::SystemClock;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::Result;
 use crate::history::Line;
 use crate::power::Disk;
+use crate::run::Options;
 use crate::{bus, effects, source};
 
 /// Where events come from.
@@ -92,6 +93,9 @@ impl fmt::Display for Combination {
     }
 }
 
+/// What a NATS server takes at most in a run with events that are too large for it.
+pub(crate) const NATS_PAYLOAD_BYTES_MAX: usize = 64 << 10;
+
 /// Drops every slot of the database, whoever reads it.
 const DROP_SLOTS: &str = "DO $$ DECLARE slot record; BEGIN
     PERFORM pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active;
@@ -131,7 +135,7 @@ pub(crate) struct Nats {
 }
 
 impl Nats {
-    fn start(disk: Option<&Disk>, sync: bool) -> Result<Self> {
+    fn start(disk: Option<&Disk>, sync: bool, settings: &str) -> Result<Self> {
         let policy = if sync { Sync::Always } else { Sync::Default };
         let nats = match disk {
             Some(disk) => {
@@ -139,7 +143,7 @@ impl Nats {
                 fs_err::create_dir(&store)?;
                 rc_test::Nats::start_on(&store, policy)
             }
-            None => rc_test::Nats::start_own(policy, ""),
+            None => rc_test::Nats::start_own(policy, settings),
         };
         let proxy = Proxy::tcp(nats.address());
         Ok(Self { nats, proxy, sync })
@@ -185,24 +189,25 @@ impl Server {
 }
 
 impl World {
-    /// Starts the servers of `combination`. Files go into `folder`, or onto a disk that can lose its power; servers
-    /// on it wait for it only with `sync`.
-    pub(crate) fn start(
-        combination: Combination,
-        folder: &Path,
-        disk: Option<Disk>,
-        sync: bool,
-    ) -> Result<Self> {
+    /// Starts the servers of a run. Files go into its folder, or onto a disk that can lose its power.
+    pub(crate) fn start(options: &Options, disk: Option<Disk>) -> Result<Self> {
+        let Options {
+            combination, sync, ..
+        } = *options;
         let server = combination
             .has_postgres()
             .then(|| Server::start(combination.source == SourceKind::Slot, disk.as_ref(), sync))
             .transpose()?;
+        let settings = match options.oversize {
+            true => format!("max_payload: {NATS_PAYLOAD_BYTES_MAX}"),
+            false => String::new(),
+        };
         let nats = (combination.bus == BusKind::Nats)
-            .then(|| Nats::start(disk.as_ref(), sync))
+            .then(|| Nats::start(disk.as_ref(), sync, &settings))
             .transpose()?;
         Ok(Self {
             combination,
-            folder: disk.as_ref().map_or(folder, Disk::path).to_owned(),
+            folder: disk.as_ref().map_or(&*options.folder, Disk::path).to_owned(),
             postgres: server,
             nats,
             disk,

@@ -5,6 +5,8 @@ mod matrix;
 #[cfg(test)]
 mod mutations;
 #[cfg(test)]
+mod parked;
+#[cfg(test)]
 mod power;
 #[cfg(test)]
 mod sources;

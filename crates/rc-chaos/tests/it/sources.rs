@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use rc_chaos::fault::{MUTATED_POINTS, OTHER_POINTS, POINTS};
+use rc_chaos::fault::{MUTATED_POINTS, OTHER_POINTS, PARKED_POINTS, POINTS};
 use rc_chaos::mutation::MUTATIONS;
 
 /// Every `faults::NAME("...")` in the sources of the crates.
@@ -32,10 +32,8 @@ fn calls(name: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_crash_point_of_the_code_is_visited_by_the_matrix() {
-    let names = POINTS
-        .iter()
-        .map(|(_, point)| *point)
-        .chain(MUTATED_POINTS.iter().copied());
+    let others = [MUTATED_POINTS, PARKED_POINTS, OTHER_POINTS].concat();
+    let names = POINTS.iter().map(|(_, point)| *point).chain(others);
     let known: BTreeSet<String> = names.map(str::to_owned).collect();
     assert_eq!(calls("point"), known);
 }

@@ -17,6 +17,7 @@ pub(crate) fn options(combination: Combination, folder: &std::path::Path) -> Opt
         rate: 1_500,
         payload_bytes: 300,
         batch: 20,
+        oversize: false,
         only: None,
         mutations: Vec::new(),
         drain_time: rc_chaos::run::DRAIN_TIME_MAX,
