@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rc_events::consumer::{PostgresBooks, SqliteBooks, postgres, sqlite};
+use rc_events::error::Poison;
 use rc_events::{Applied, Batch, Books, BoxFuture, Error, Event, Projection};
 use rc_store::{Migration, Migrations, Postgres, PostgresOptions, Sqlite, SqliteOptions};
 
@@ -128,6 +129,26 @@ pub(crate) enum Effects {
     Postgres(Postgres),
 }
 
+/// The type of an event that this consumer can never apply.
+pub(crate) const POISON: &str = "order.poison.v1";
+
+fn refuse(events: &[&Event]) -> std::result::Result<(), Error> {
+    let poison = |event: &&&Event| event.event_type == POISON;
+    let named = |event: &&Event| Poison {
+        id: event.id,
+        event_type: event.event_type.to_string(),
+        place: event.place(),
+        class: "chaos",
+        code: "RC-EVT-011",
+        why: "it was made for that".to_owned(),
+    };
+    let named: Box<[Poison]> = events.iter().filter(poison).map(named).collect();
+    if named.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Poison(named))
+}
+
 fn texts(events: &[&Event]) -> Vec<String> {
     let text = |event: &&Event| serde_json::to_string(&Fact::of(event)).expect("plain data");
     events.iter().map(text).collect()
@@ -151,6 +172,7 @@ impl Projection for Effects {
                 Self::Sqlite(db) => Ok(db
                     .write_alone("chaos.apply", move |conn| {
                         let admitted = sqlite::admit(conn, &batch)?;
+                        refuse(&admitted.fresh)?;
                         let mut add = conn.prepare_cached(ADD)?;
                         for text in texts(&admitted.fresh) {
                             add.execute([text])?;
@@ -162,6 +184,7 @@ impl Projection for Effects {
                     let mut client = db.client().await?;
                     let tx = client.system().await?;
                     let admitted = postgres::admit(&tx, &batch).await?;
+                    refuse(&admitted.fresh)?;
                     tx.execute(ADD_POSTGRES, &[&texts(&admitted.fresh)]).await?;
                     tx.commit().await?;
                     Ok(admitted.applied)

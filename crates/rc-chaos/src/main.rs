@@ -105,6 +105,7 @@ fn main() -> Result<ExitCode> {
                 payload_bytes: 300,
                 batch: 20,
                 oversize: false,
+                poison: false,
                 only: power_loss.then(|| vec![Fault::PowerLoss]),
                 mutations: mutate,
                 drain_time: rc_chaos::run::DRAIN_TIME_MAX,

@@ -193,6 +193,7 @@ fn with_faults(combination: Combination, seed: u64, events: u64, faults: u64) ->
         payload_bytes: 300,
         batch: 100,
         oversize: false,
+        poison: false,
         only: None,
         mutations: Vec::new(),
         drain_time: DRAIN_TIME_MAX * 4,

@@ -115,4 +115,28 @@ pub const MUTATIONS: &[Mutation] = &[
         ],
         shows: &[(checker::Fault::Lost, Channel::Stream)],
     },
+    Mutation {
+        name: "consumer.skip_judge",
+        mistake: "applies what it applied before",
+        with: &["relay.skip_expected"],
+        combination: pair(SourceKind::Poll, BusKind::Postgres),
+        faults: &[Fault::Zombie("relay.after_fetch")],
+        shows: &[(checker::Fault::Doubled, Channel::Effects)],
+    },
+    Mutation {
+        name: "consumer.position_apart",
+        mistake: "moves its position in another transaction than its effects",
+        with: &[],
+        combination: pair(SourceKind::Sqlite, BusKind::Sqlite),
+        faults: &[Fault::Crash(Role::Consumer, "consumer.after_apply")],
+        shows: &[(checker::Fault::Lost, Channel::Effects)],
+    },
+    Mutation {
+        name: "consumer.apply_waiting",
+        mistake: "applies what comes behind an event that was set aside",
+        with: &[],
+        combination: pair(SourceKind::Sqlite, BusKind::Sqlite),
+        faults: &[],
+        shows: &[(checker::Fault::Gap, Channel::Effects)],
+    },
 ];

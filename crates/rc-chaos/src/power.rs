@@ -62,12 +62,14 @@ impl Disk {
         Ok(())
     }
 
-    /// Cuts the power, and gives it back. In half of the cases some files had been written back by chance before.
+    /// Cuts the power, and gives it back. With `chance`, in half of the cases some files had been written back before.
     ///
     /// # Errors
     /// When a process still uses the disk, or it cannot be mounted again.
-    pub fn lose_power(&mut self, rng: &mut Rng) -> Result<()> {
-        if rng.below(2) == 0 {
+    pub fn lose_power(&mut self, chance: Option<&mut Rng>) -> Result<()> {
+        if let Some(rng) = chance
+            && rng.below(2) == 0
+        {
             self.write_back_some(rng)?;
         }
         shut_down(&fs_err::File::open(&self.mount)?)?;

@@ -90,6 +90,9 @@ struct WriterArgs {
     /// Size of one in some hundred events; 0: none is large
     #[arg(long, default_value_t = 0)]
     oversize_bytes: usize,
+    /// A few keys get events that no consumer can apply
+    #[arg(long)]
+    poison: bool,
     /// Largest transaction
     #[arg(long, default_value_t = 20)]
     batch: u64,
@@ -362,6 +365,11 @@ impl Writing {
             let skewed = rng.below(bound(args.keys)) * rng.below(bound(args.keys)) / bound(args.keys);
             *keys.entry(format!("k{skewed}")).or_insert(0) += 1;
         }
+        // Few keys: a consumer that would have to set very many aside stops instead.
+        let poisonous = keys
+            .keys()
+            .next()
+            .is_some_and(|first| ["k0", "k1", "k10"].contains(&first.as_str()));
         let of = |counter: &AtomicU64, by: usize| {
             counter.fetch_add(u64::try_from(by).unwrap_or(u64::MAX), Ordering::Relaxed)
         };
@@ -388,6 +396,7 @@ impl Writing {
             } else {
                 Duration::ZERO
             },
+            poison: args.poison && poisonous && is(rng, 10),
             now: self.clock.now(),
         }
     }

@@ -66,6 +66,8 @@ pub struct Options {
     pub batch: u64,
     /// Some events are larger than a NATS server here takes: the relay sets them aside, and their keys wait.
     pub oversize: bool,
+    /// Some events can never be applied: the consumer sets them aside, and their keys wait.
+    pub poison: bool,
     /// The only faults; `None`: all that there are.
     pub only: Option<Vec<Fault>>,
     /// Mistakes that the roles shall make.
@@ -411,6 +413,9 @@ impl Run<'_> {
                 put("payload-bytes", self.options.payload_bytes.to_string());
                 put("batch", self.options.batch.to_string());
                 self.journals.push(journal);
+                if self.options.poison {
+                    args.push("--poison".to_owned());
+                }
             }
             Role::Relay => {
                 put("source", self.world.source());

@@ -38,6 +38,8 @@ pub(crate) struct Attempt {
     pub(crate) late: Duration,
     /// Waits before its end, with keys locked.
     pub(crate) hold: Duration,
+    /// Its first event is one that no consumer can apply.
+    pub(crate) poison: bool,
     /// What its events say about the time.
     pub(crate) now: Timestamp,
 }
@@ -58,7 +60,10 @@ impl Attempt {
                     key: key.clone(),
                     kseq: (last + 1 + number).saturating_sub(*count),
                     numbering: Numbering::Consecutive,
-                    event_type: "order.changed.v1".into(),
+                    event_type: match self.poison && before + number == 0 {
+                        true => crate::effects::POISON.into(),
+                        false => "order.changed.v1".into(),
+                    },
                     schema: 1,
                     time: self.now,
                     fingerprint: id.to_be_bytes(),

@@ -27,3 +27,26 @@ fn slow_live_a_refused_event_holds_back_its_key_and_only_its_key() {
     assert_eq!(outcome.found.len(), 2, "{outcome:#?}");
     assert_eq!((outcome.stuck, outcome.panics), (None, 0));
 }
+
+#[test]
+fn slow_an_event_that_cannot_be_applied_holds_back_its_key_and_only_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let combination = Combination {
+        source: SourceKind::Sqlite,
+        bus: BusKind::Sqlite,
+    };
+    let mut options = options(combination, folder.path());
+    options.poison = true;
+    options.only = Some(vec![
+        Fault::Kill(Role::Consumer),
+        Fault::Crash(Role::Consumer, "consumer.after_apply"),
+    ]);
+    options.faults = 6;
+    let outcome = run(&options);
+    println!("{}", serde_json::to_string_pretty(&outcome).unwrap());
+    // What waits has no effect, and that is all that is wrong.
+    let waits = outcome.count_in(Wrong::Lost, Channel::Effects);
+    assert!(0 < waits && waits < outcome.events / 2, "{outcome:#?}");
+    assert_eq!(outcome.found.len(), 1, "{outcome:#?}");
+    assert_eq!((outcome.stuck, outcome.panics), (None, 0));
+}

@@ -18,6 +18,7 @@ pub(crate) fn options(combination: Combination, folder: &std::path::Path) -> Opt
         payload_bytes: 300,
         batch: 20,
         oversize: false,
+        poison: false,
         only: None,
         mutations: Vec::new(),
         drain_time: rc_chaos::run::DRAIN_TIME_MAX,
