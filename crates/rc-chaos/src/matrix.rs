@@ -30,6 +30,9 @@ pub struct Args {
     /// Run everything, also what has a result
     #[arg(long)]
     anew: bool,
+    /// Only these parts, such as `faults-poll-nats`; the report has whatever has a result
+    #[arg(long)]
+    part: Vec<String>,
     /// Where results are kept
     #[arg(long)]
     results: PathBuf,
@@ -123,7 +126,8 @@ pub fn run(args: &Args) -> Result<bool> {
     let share = |total: u64| total.div_ceil(u64::try_from(Combination::ALL.len()).unwrap_or(1));
     let (events, faults) = (share(args.events), share(args.faults));
     let mut failed = false;
-    for part in Part::all() {
+    let chosen = |part: &Part| args.part.is_empty() || args.part.contains(&part.name());
+    for part in Part::all().into_iter().filter(chosen) {
         let path = args.results.join(format!("{}.json", part.name()));
         let kept = read(&path).filter(|kept| {
             let same = kept.outcome.seed == args.seed && kept.part == part;
