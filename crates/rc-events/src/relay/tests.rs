@@ -2,6 +2,7 @@
 
 mod crash;
 mod race;
+mod stall;
 
 use std::collections::HashMap;
 
