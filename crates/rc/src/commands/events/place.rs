@@ -190,7 +190,11 @@ impl Place {
             }
             Self::Sqlite(path) => {
                 // Its writer is the service; without one, rows are read and none is deleted.
-                let db = Sqlite::open_readonly(path, SqliteOptions::default()).map_err(failed)?;
+                let options = SqliteOptions {
+                    foreign: true,
+                    ..SqliteOptions::default()
+                };
+                let db = Sqlite::open_readonly(path, options).map_err(failed)?;
                 Ok(Arc::new(SqliteSource::new(db, origin)))
             }
             Self::Nats(_) => unreachable!("`--from` refuses NATS"),

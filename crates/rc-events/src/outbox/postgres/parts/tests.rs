@@ -212,3 +212,41 @@ async fn live_a_log_that_has_seen_many_events_has_no_dead_rows_and_its_disk_fall
         WHERE schemaname = 'ingest' AND relname LIKE 'outbox%'";
     assert_eq!(ask(&database, dead), "0");
 }
+
+#[tokio::test]
+async fn live_a_role_that_owns_nothing_relays_and_retains_after_the_upgrade() {
+    const OLD: Migrations = Migrations::new(
+        "outbox",
+        postgres::MIGRATIONS.list().first_chunk::<1>().unwrap().as_slice(),
+    );
+    let (db, database) = connect();
+    db.migrate(&OLD).await.unwrap();
+    let server = rc_test::Postgres::start();
+    server.admin(&[
+        "DROP ROLE IF EXISTS relay_of_old",
+        "CREATE ROLE relay_of_old LOGIN",
+    ]);
+    ask(&database, "GRANT USAGE ON SCHEMA ingest TO relay_of_old");
+    ask(
+        &database,
+        "GRANT SELECT, INSERT, DELETE ON ingest.outbox TO relay_of_old",
+    );
+    append(&db, 1, 5).await;
+    db.migrate(&postgres::MIGRATIONS).await.unwrap();
+
+    let url = server.url("relay_of_old", &database.name);
+    let theirs = Postgres::connect(&url, &PostgresOptions::new("parts", "ingest")).unwrap();
+    let source = PostgresSource::new(theirs.clone(), "ingest").with_part_rows(10);
+    assert_eq!(source.lead().await.unwrap(), Some(1));
+    source.upkeep().await.unwrap();
+    append(&theirs, 6, 9).await;
+    let (numbers, end) = drain(&source, Cursor::default()).await;
+    assert_eq!(numbers, (1..=9).collect::<Vec<_>>());
+    assert!(!source.parked().unwrap().any().await.unwrap());
+    while prune(&source, &end).await.more {}
+    assert_eq!(ask(&database, "SELECT count(*) FROM ingest.outbox"), "0");
+    source.step_down().await.unwrap();
+    // It still cannot touch the tables themselves.
+    let drop = theirs.client().await.unwrap().simple("DROP TABLE outbox").await;
+    assert!(drop.is_err());
+}
