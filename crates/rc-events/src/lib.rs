@@ -8,6 +8,7 @@
 //! takes effect).
 
 pub mod bus;
+pub mod capture;
 pub mod consumer;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
@@ -30,6 +31,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 pub use bus::{Bus, BusId, Cursor, PostgresBus, Publish, ReadLimit, Record, Retention, SqliteBus};
+pub use capture::{CaptureOptions, CaptureSource, TableName};
 pub use consumer::{
     Applied, Batch, Books, Consumer, ConsumerHandle, ConsumerOptions, ConsumerState, ConsumerStatus, Mode,
     Policy, Projection, Wake,

@@ -17,7 +17,7 @@ use crate::Error;
 
 pub use failure::Failure;
 pub(crate) use session::{Session, text};
-pub(crate) use slots::{Created, Server, diverged};
+pub(crate) use slots::{Server, diverged};
 pub use slots::{SlotHealth, slots};
 pub(crate) use stream::{EPOCH_MS, Item, Stream};
 
@@ -54,6 +54,22 @@ pub(crate) fn ident(name: &str) -> String {
 /// A text as an SQL literal; the sessions have `standard_conforming_strings` on.
 pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Places as text, for cursors: `#[serde(with = "lsn_text")]`.
+pub(crate) mod lsn_text {
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+
+    use super::Lsn;
+
+    pub(crate) fn serialize<S: Serializer>(lsn: &Lsn, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(lsn)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Lsn, D::Error> {
+        let text = String::deserialize(from)?;
+        Lsn::parse(&text).ok_or_else(|| de::Error::custom(format!("`{text}` is not a place in the WAL")))
+    }
 }
 
 #[cfg(test)]

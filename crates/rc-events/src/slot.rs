@@ -25,8 +25,8 @@ use crate::relay::{Backlog, Fetched, Parked, Pruned, Source};
 use crate::replication::{Item, Session, SlotHealth, Stream, diverged, pgoutput};
 use crate::{BoxFuture, Error, faults};
 
-pub(crate) use cursor::SlotCursor;
-use cursor::{LISTED_MAX, SlotPlace};
+use cursor::LISTED_MAX;
+pub(crate) use cursor::{SlotCursor, SlotPlace};
 use rows::Columns;
 pub(crate) use settle::take_over;
 
@@ -453,7 +453,7 @@ impl Batch {
 }
 
 /// Whether the slot is beyond use; a fresh one and the log are the way out.
-fn slot_gone(error: &Error) -> bool {
+pub(crate) fn slot_gone(error: &Error) -> bool {
     matches!(error, Error::Replication(failure) if failure.is_state(&SLOT_GONE))
 }
 
@@ -576,4 +576,4 @@ impl Source for SlotSource {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::bus::Cursor;
 use crate::outbox::postgres::{PairCursor, RowKey, Snapshot};
-use crate::replication::Lsn;
+use crate::replication::{Lsn, lsn_text};
 
 /// Transactions that are listed one by one before they are folded into the snapshot.
 pub(super) const LISTED_MAX: usize = 256;
@@ -163,21 +163,6 @@ impl SlotCursor {
             .iter()
             .max()
             .map_or(self.done.xmax, |xid| (xid + 1).max(self.done.xmax))
-    }
-}
-
-mod lsn_text {
-    use serde::{Deserialize as _, Deserializer, Serializer, de};
-
-    use crate::replication::Lsn;
-
-    pub(super) fn serialize<S: Serializer>(lsn: &Lsn, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(lsn)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Lsn, D::Error> {
-        let text = String::deserialize(from)?;
-        Lsn::parse(&text).ok_or_else(|| de::Error::custom(format!("`{text}` is not a place in the WAL")))
     }
 }
 

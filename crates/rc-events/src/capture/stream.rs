@@ -1,0 +1,483 @@
+//! Following the stream: changes as events, cut anywhere, resumed there.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rc_model::{Clock as _, SystemClock, TenantId, Timestamp};
+
+use super::cursor::{CaptureCursor, Part, Seen};
+use super::table::{self, Change, Fields, Layout, Source, Table, key_text};
+use super::{CaptureOptions, read};
+use crate::bus::{ReadLimit, Record};
+use crate::event::{NewEvent, Numbering};
+use crate::replication::pgoutput::{self, Begin, Message, Old, Relation, Tuple};
+use crate::replication::{EPOCH_MS, Failure, Item, Lsn, Session, Stream, literal};
+use crate::{Error, faults};
+
+/// An open stream and what it said of the tables.
+pub(super) struct Following {
+    stream: Stream,
+    /// For questions to the catalogue, and about the order of keys.
+    asking: Session,
+    tables: Vec<Table>,
+    /// By the number in the stream, which table it is and how it looks.
+    relations: HashMap<u32, (usize, Layout)>,
+    transaction: Option<Open>,
+    /// Everything before this place was seen.
+    reached: Lsn,
+    /// A message that came when the batch was full.
+    held: Option<(Lsn, Message)>,
+}
+
+/// The transaction that is being read.
+struct Open {
+    begin: Begin,
+    /// The place of the last change, and how many events it gave.
+    at: Lsn,
+    n: u32,
+}
+
+impl Following {
+    pub(super) fn new(stream: Stream, asking: Session, tables: Vec<Table>, from: Lsn) -> Self {
+        Self {
+            stream,
+            asking,
+            tables,
+            relations: HashMap::new(),
+            transaction: None,
+            reached: from,
+            held: None,
+        }
+    }
+
+    pub(super) async fn wait(&mut self, idle: Duration) -> Result<(), Error> {
+        self.stream.wait(idle).await
+    }
+
+    /// Keeps the connection alive and confirms nothing new.
+    pub(super) async fn tend(&mut self) -> Result<(), Error> {
+        self.stream.tend().await
+    }
+
+    pub(super) async fn step(
+        &mut self,
+        options: &CaptureOptions,
+        cursor: &mut CaptureCursor,
+        limit: ReadLimit,
+    ) -> Result<Vec<Record>, Error> {
+        faults::point("capture.after_publish");
+        // Whoever asks for what comes after the cursor has everything before it on the bus.
+        self.stream.confirm(cursor.slot.lsn);
+        self.stream.tend().await?;
+        let mut at = cursor.clone();
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        while records.len() < limit.rows && bytes < limit.bytes {
+            let (lsn, message) = match self.held.take() {
+                Some(held) => held,
+                None => match self.stream.next().await? {
+                    None => break,
+                    Some(Item::Reached(end)) => {
+                        if self.transaction.is_none() {
+                            self.reached = self.reached.max(end);
+                        }
+                        continue;
+                    }
+                    Some(Item::Data { lsn, bytes }) => (lsn, pgoutput::decode(bytes)?),
+                },
+            };
+            // One message can give several events: it needs room for all of them.
+            if !records.is_empty() && records.len() + weight(&message) > limit.rows {
+                self.held = Some((lsn, message));
+                break;
+            }
+            for record in self.take(options, &mut at, lsn, message).await? {
+                bytes += record.event.bytes();
+                records.push(record);
+            }
+        }
+        if self.transaction.is_none() {
+            let quiet = self.reached.0.saturating_sub(at.slot.lsn.0);
+            if records.is_empty() && quiet > options.idle_wal_bytes_max {
+                records.push(heartbeat(options, &at, self.reached));
+            }
+            if !records.is_empty() {
+                at.slot.lsn = at.slot.lsn.max(self.reached);
+            }
+        }
+        if !records.is_empty() {
+            *cursor = at;
+        }
+        Ok(records)
+    }
+
+    /// What one message says.
+    async fn take(
+        &mut self,
+        options: &CaptureOptions,
+        at: &mut CaptureCursor,
+        lsn: Lsn,
+        message: Message,
+    ) -> Result<Vec<Record>, Error> {
+        match message {
+            Message::Begin(begin) => {
+                self.transaction = Some(Open {
+                    begin,
+                    at: Lsn(0),
+                    n: 0,
+                });
+                Ok(Vec::new())
+            }
+            Message::Commit { end, .. } => {
+                self.transaction = None;
+                self.reached = self.reached.max(end);
+                at.part = None;
+                at.slot.lsn = at.slot.lsn.max(end);
+                // Nothing that was read has seen what commits from here on.
+                if at.snapshot.as_ref().is_some_and(|place| place.end <= end) {
+                    at.snapshot = None;
+                }
+                Ok(Vec::new())
+            }
+            Message::Relation(relation) => self.relation(options, at, lsn, &relation).await,
+            Message::Insert { table, new } => self.change(options, at, lsn, table, Row::Inserted(new)).await,
+            Message::Update { table, old, new } => {
+                self.change(options, at, lsn, table, Row::Updated(old, new)).await
+            }
+            Message::Delete { table, old } => self.change(options, at, lsn, table, Row::Deleted(old)).await,
+            Message::Truncate { tables } => {
+                let mut records = Vec::new();
+                for number in tables {
+                    records.extend(self.truncated(options, at, lsn, number)?);
+                }
+                Ok(records)
+            }
+            Message::Origin | Message::Type | Message::Note => Ok(Vec::new()),
+        }
+    }
+
+    /// Learns how a table looks from here on; an event when that is new.
+    async fn relation(
+        &mut self,
+        options: &CaptureOptions,
+        at: &mut CaptureCursor,
+        lsn: Lsn,
+        relation: &Relation,
+    ) -> Result<Vec<Record>, Error> {
+        let named =
+            |table: &Table| table.name.schema == relation.schema && table.name.table == relation.table;
+        let Some(index) = self.tables.iter().position(named) else {
+            // A table of the publication that somebody added by hand, or one that was renamed.
+            return Ok(Vec::new());
+        };
+        let layout = Layout::of(relation);
+        self.relations.insert(relation.id, (index, layout.clone()));
+        let table = &mut self.tables[index];
+        if !table
+            .key
+            .iter()
+            .all(|column| layout.0.iter().any(|(name, ..)| name == column))
+        {
+            // A key column has another name: what the WAL flags as key, or else what the catalogue says.
+            let flagged = relation.columns.iter().filter(|column| column.key);
+            let flagged: Vec<String> = flagged.map(|column| column.name.clone()).collect();
+            if relation.identity == b'd' && flagged.len() == table.key.len() {
+                table.key = flagged;
+            } else {
+                let name = table.name.clone();
+                *table = Table::look(&mut self.asking, &name, options).await?;
+            }
+        }
+        let table = &mut self.tables[index];
+        table.layout = layout;
+        let (name, hash) = (table.name.to_string(), table.layout.hash());
+        if at.layouts.get(&name) == Some(&hash) {
+            return Ok(Vec::new());
+        }
+        let Some(open) = &self.transaction else {
+            return Err(Error::stream(
+                "the server described a table outside of a transaction",
+            ));
+        };
+        at.layouts.insert(name, hash);
+        let source = Source {
+            system: &at.slot.system,
+            lsn,
+            n: 0,
+            xid: Some(open.begin.xid),
+            time: time_of(&open.begin),
+        };
+        Ok(vec![table.notice(
+            options.tenant.clone(),
+            table::SCHEMA_KEY,
+            "rc.cdc.schema.v1",
+            source,
+        )])
+    }
+
+    /// The next event's place, and whether it is not on the bus yet.
+    fn here(&mut self, at: &CaptureCursor, lsn: Lsn) -> Result<(Here, bool), Error> {
+        let open = self
+            .transaction
+            .as_mut()
+            .ok_or_else(|| Error::stream("the server sent a change outside of a transaction"))?;
+        if open.at == lsn {
+            open.n += 1;
+        } else {
+            (open.at, open.n) = (lsn, 0);
+        }
+        let here = Here {
+            begin: open.begin,
+            lsn,
+            n: open.n,
+        };
+        let fresh = at
+            .part
+            .is_none_or(|part| part.commit != here.begin.commit || (here.lsn, here.n) > (part.at, part.n));
+        Ok((here, fresh))
+    }
+
+    fn truncated(
+        &mut self,
+        options: &CaptureOptions,
+        at: &mut CaptureCursor,
+        lsn: Lsn,
+        number: u32,
+    ) -> Result<Option<Record>, Error> {
+        let Some(index) = self.relations.get(&number).map(|(index, _)| *index) else {
+            return Ok(None);
+        };
+        let (here, fresh) = self.here(at, lsn)?;
+        let table = &self.tables[index];
+        let seen = match &at.snapshot {
+            Some(place) => place.has(&table.name.to_string(), here.begin.xid)?,
+            None => Seen::No,
+        };
+        match seen {
+            Seen::Yes => return Ok(None),
+            Seen::No => {}
+            // Rows that were read before it are gone, and those that were read after it are not.
+            Seen::UpTo(_) => {
+                return Err(Failure::CaptureLost {
+                    capture: options.name.clone(),
+                    why: format!("`{}` was truncated between two parts of its reading", table.name),
+                }
+                .into());
+            }
+        }
+        if !fresh {
+            return Ok(None);
+        }
+        at.part = Some(here.part());
+        let of = here.of(&at.slot.system);
+        Ok(Some(table.notice(
+            options.tenant.clone(),
+            table::TRUNCATE_KEY,
+            "rc.cdc.truncate.v1",
+            of,
+        )))
+    }
+
+    /// The events of one changed row: one, or two when it has another key or tenant.
+    async fn change(
+        &mut self,
+        options: &CaptureOptions,
+        at: &mut CaptureCursor,
+        lsn: Lsn,
+        number: u32,
+        row: Row,
+    ) -> Result<Vec<Record>, Error> {
+        let Some((index, layout)) = self.relations.get(&number).cloned() else {
+            return Ok(Vec::new());
+        };
+        let table = self.tables[index].clone();
+        let mut records = Vec::new();
+        for (tenant, key, change) in changes(options, &table, &layout, &row)? {
+            let (here, fresh) = self.here(at, lsn)?;
+            if !fresh || self.was_read(at, &table, &key, here.begin.xid).await? {
+                continue;
+            }
+            at.part = Some(here.part());
+            records.push(table.event(tenant, &key, change, here.of(&at.slot.system)));
+        }
+        Ok(records)
+    }
+
+    /// Whether the row was read from the table after this change.
+    async fn was_read(
+        &mut self,
+        at: &CaptureCursor,
+        table: &Table,
+        key: &[String],
+        xid: u32,
+    ) -> Result<bool, Error> {
+        let Some(place) = &at.snapshot else {
+            return Ok(false);
+        };
+        match place.has(&table.name.to_string(), xid)? {
+            Seen::Yes => Ok(true),
+            Seen::No => Ok(false),
+            Seen::UpTo(upto) => read::is_after(&mut self.asking, table, key, &upto).await,
+        }
+    }
+}
+
+/// What happened to a row.
+enum Row {
+    Inserted(Tuple),
+    Updated(Option<Old>, Tuple),
+    Deleted(Old),
+}
+
+/// The changes, each with the place of its order.
+fn changes<'l>(
+    options: &CaptureOptions,
+    table: &Table,
+    layout: &'l Layout,
+    row: &Row,
+) -> Result<Vec<(TenantId, Vec<String>, Change<'l>)>, Error> {
+    let place = |row: &Tuple, other: Option<&Tuple>| -> Result<_, Error> {
+        Ok((
+            table.tenant_of(options, layout, row, other),
+            table.key_of(layout, row, other)?,
+        ))
+    };
+    let change = |kind, before, after| Change {
+        kind,
+        before,
+        after,
+        moved_from: None,
+    };
+    let (old, new) = match row {
+        Row::Inserted(new) => {
+            let (tenant, key) = place(new, None)?;
+            let after = Some(Table::fields(layout, new, None));
+            return Ok(vec![(tenant, key, change("rc.cdc.insert.v1", None, after))]);
+        }
+        Row::Deleted(old) => {
+            let (Old::Key(tuple) | Old::Row(tuple)) = old;
+            let (tenant, key) = place(tuple, None)?;
+            let before = Some(before(table, layout, old));
+            return Ok(vec![(tenant, key, change("rc.cdc.delete.v1", before, None))]);
+        }
+        Row::Updated(old, new) => (old, new),
+    };
+    let Some(old) = old else {
+        // The key is what it was; the WAL has nothing else of the row before.
+        let (tenant, key) = place(new, None)?;
+        let before = Some(table.key_fields(layout, new));
+        let after = Some(Table::fields(layout, new, None));
+        return Ok(vec![(tenant, key, change("rc.cdc.update.v1", before, after))]);
+    };
+    let (tuple, whole) = match old {
+        Old::Key(tuple) => (tuple, None),
+        Old::Row(tuple) => (tuple, Some(tuple)),
+    };
+    let (from, to) = (place(tuple, Some(new))?, place(new, Some(tuple))?);
+    let before = before(table, layout, old);
+    let after = Some(Table::fields(layout, new, whole));
+    if from == to {
+        return Ok(vec![(
+            to.0,
+            to.1,
+            change("rc.cdc.update.v1", Some(before), after),
+        )]);
+    }
+    let come = Change {
+        moved_from: Some(key_text(&from.1)),
+        ..change("rc.cdc.insert.v1", None, after)
+    };
+    Ok(vec![
+        (from.0, from.1, change("rc.cdc.delete.v1", Some(before), None)),
+        (to.0, to.1, come),
+    ])
+}
+
+/// What the WAL has of a row before.
+fn before<'l>(table: &Table, layout: &'l Layout, old: &Old) -> Fields<'l> {
+    match old {
+        Old::Key(tuple) => table.key_fields(layout, tuple),
+        Old::Row(tuple) => Table::fields(layout, tuple, None),
+    }
+}
+
+/// Tells the bus where a capture of quiet tables is.
+fn heartbeat(options: &CaptureOptions, at: &CaptureCursor, reached: Lsn) -> Record {
+    let payload = format!(
+        "{{\"capture\":{},\"lsn\":\"{reached}\"}}",
+        serde_json::Value::from(&*options.name)
+    );
+    let hash = blake3::hash(format!("{}\0{}\0{payload}", at.slot.system, at.slot.name).as_bytes());
+    let time = SystemClock.now();
+    let random: [u8; 10] = *hash.as_bytes().first_chunk().expect("32 bytes");
+    Record {
+        origin_pos: reached.0.cast_signed(),
+        event: NewEvent {
+            id: uuid::Builder::from_unix_timestamp_millis(
+                u64::try_from(time.unix_ms()).unwrap_or(0),
+                &random,
+            )
+            .into_uuid(),
+            tenant: options.tenant.clone(),
+            topic: Cow::Borrowed("cdc"),
+            key: options.name.clone(),
+            kseq: reached.0,
+            numbering: Numbering::Increasing,
+            event_type: Cow::Borrowed("rc.cdc.heartbeat.v1"),
+            schema: 1,
+            time,
+            fingerprint: *hash.as_bytes().first_chunk().expect("32 bytes"),
+            trace: None,
+            payload: Bytes::from(payload),
+        },
+    }
+}
+
+/// The place of one event.
+#[derive(Clone, Copy)]
+struct Here {
+    begin: Begin,
+    lsn: Lsn,
+    n: u32,
+}
+
+impl Here {
+    fn part(self) -> Part {
+        Part {
+            commit: self.begin.commit,
+            at: self.lsn,
+            n: self.n,
+        }
+    }
+
+    fn of(self, system: &str) -> Source<'_> {
+        Source {
+            system,
+            lsn: self.lsn,
+            n: self.n,
+            xid: Some(self.begin.xid),
+            time: time_of(&self.begin),
+        }
+    }
+}
+
+fn time_of(begin: &Begin) -> Timestamp {
+    Timestamp::from_unix_ms(EPOCH_MS.saturating_add(begin.at_us / 1_000))
+}
+
+/// Events that a message gives at most.
+fn weight(message: &Message) -> usize {
+    match message {
+        Message::Update { .. } => 2,
+        Message::Truncate { tables } => tables.len(),
+        Message::Insert { .. } | Message::Delete { .. } | Message::Relation(_) => 1,
+        Message::Begin(_) | Message::Commit { .. } | Message::Origin | Message::Type | Message::Note => 0,
+    }
+}
+
+/// Values as a list of SQL literals.
+pub(super) fn literals(values: &[String]) -> String {
+    let values: Vec<String> = values.iter().map(|value| literal(value)).collect();
+    values.join(", ")
+}
