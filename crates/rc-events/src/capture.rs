@@ -40,6 +40,9 @@ use table::Table;
 /// keeps that much for a capture of quiet tables.
 pub const IDLE_WAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Slots of starts that came to nothing that are kept for a moment.
+const UNBORN_SLOTS_MAX: usize = 2;
+
 /// First key of the advisory lock by which captures lead (`RCCD`).
 const LOCK_CLASS: i32 = 0x5243_4344;
 
@@ -239,6 +242,11 @@ impl CaptureSource {
                         Phase::Reading(Box::new(Reading::new(asking, tables)))
                     }
                     _ => {
+                        for slot in asking.slots(&self.prefix()).await? {
+                            if slot.name != at.slot.name {
+                                asking.drop_slot(&slot.name).await?;
+                            }
+                        }
                         asking.free_slot(&at.slot.name).await?;
                         let stream = session
                             .stream(&at.slot.name, at.slot.lsn, &self.publication(), false)
@@ -328,8 +336,11 @@ impl CaptureSource {
         asking
             .publish_tables(&self.publication(), &names, "insert, update, delete, truncate")
             .await?;
-        for slot in asking.slots(&self.prefix()).await? {
-            // Of a capture that died before it published anything through it, or beyond use.
+        // Of captures that died before they published anything. The last ones stay until the bus has named
+        // one: a publish that is still on its way may do so.
+        let mut others = asking.slots(&self.prefix()).await?;
+        others.sort_by_key(|slot| slot.restart);
+        for slot in others.iter().rev().skip(UNBORN_SLOTS_MAX) {
             asking.drop_slot(&slot.name).await?;
         }
         let name = format!("{}{:04x}", self.prefix(), fastrand::u16(..));
@@ -359,7 +370,7 @@ impl CaptureSource {
                 .collect::<BTreeMap<_, _>>(),
             snapshot: (self.options.snapshot || anew).then(|| SnapshotPlace {
                 number: created.restart,
-                before: created.before.clone(),
+                before: created.before.to_string(),
                 table: first,
                 reads: Vec::new(),
                 end: Lsn(0),

@@ -249,7 +249,7 @@ impl SlotSource {
                 lsn: created.from,
             },
             whole: faults::mutated(mistake),
-            before: Some(Snapshot::parse(&created.before)?),
+            before: Some(created.before),
         })
     }
 

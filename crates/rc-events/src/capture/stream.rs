@@ -24,9 +24,13 @@ pub(super) struct Following {
     tables: Vec<Table>,
     /// By the number in the stream, which table it is and how it looks.
     relations: HashMap<u32, (usize, Layout)>,
+    /// Tables that were described anew; told with the next change, whose place they get.
+    described: Vec<usize>,
     transaction: Option<Open>,
     /// Everything before this place was seen.
     reached: Lsn,
+    /// Where the stream is behind the cursor that was given out, when there was nothing to publish since.
+    ahead: Option<CaptureCursor>,
     /// A message that came when the batch was full.
     held: Option<(Lsn, Message)>,
 }
@@ -46,8 +50,10 @@ impl Following {
             asking,
             tables,
             relations: HashMap::new(),
+            described: Vec::new(),
             transaction: None,
             reached: from,
+            ahead: None,
             held: None,
         }
     }
@@ -71,7 +77,7 @@ impl Following {
         // Whoever asks for what comes after the cursor has everything before it on the bus.
         self.stream.confirm(cursor.slot.lsn);
         self.stream.tend().await?;
-        let mut at = cursor.clone();
+        let mut at = self.ahead.take().unwrap_or_else(|| cursor.clone());
         let (mut records, mut bytes) = (Vec::new(), 0);
         while records.len() < limit.rows && bytes < limit.bytes {
             let (lsn, message) = match self.held.take() {
@@ -98,7 +104,7 @@ impl Following {
             }
         }
         if self.transaction.is_none() {
-            let quiet = self.reached.0.saturating_sub(at.slot.lsn.0);
+            let quiet = self.reached.0.saturating_sub(cursor.slot.lsn.0);
             if records.is_empty() && quiet > options.idle_wal_bytes_max {
                 records.push(heartbeat(options, &at, self.reached));
             }
@@ -106,7 +112,9 @@ impl Following {
                 at.slot.lsn = at.slot.lsn.max(self.reached);
             }
         }
-        if !records.is_empty() {
+        if records.is_empty() {
+            self.ahead = Some(at);
+        } else {
             *cursor = at;
         }
         Ok(records)
@@ -140,7 +148,10 @@ impl Following {
                 }
                 Ok(Vec::new())
             }
-            Message::Relation(relation) => self.relation(options, at, lsn, &relation).await,
+            Message::Relation(relation) => {
+                self.relation(options, &relation).await?;
+                Ok(Vec::new())
+            }
             Message::Insert { table, new } => self.change(options, at, lsn, table, Row::Inserted(new)).await,
             Message::Update { table, old, new } => {
                 self.change(options, at, lsn, table, Row::Updated(old, new)).await
@@ -149,7 +160,7 @@ impl Following {
             Message::Truncate { tables } => {
                 let mut records = Vec::new();
                 for number in tables {
-                    records.extend(self.truncated(options, at, lsn, number)?);
+                    self.truncated(options, at, lsn, number, &mut records)?;
                 }
                 Ok(records)
             }
@@ -157,28 +168,19 @@ impl Following {
         }
     }
 
-    /// Learns how a table looks from here on; an event when that is new.
-    async fn relation(
-        &mut self,
-        options: &CaptureOptions,
-        at: &mut CaptureCursor,
-        lsn: Lsn,
-        relation: &Relation,
-    ) -> Result<Vec<Record>, Error> {
+    /// Learns how a table looks from here on.
+    async fn relation(&mut self, options: &CaptureOptions, relation: &Relation) -> Result<(), Error> {
         let named =
             |table: &Table| table.name.schema == relation.schema && table.name.table == relation.table;
         let Some(index) = self.tables.iter().position(named) else {
-            // A table of the publication that somebody added by hand, or one that was renamed.
-            return Ok(Vec::new());
+            // A table that somebody added to the publication, or one that was renamed.
+            self.relations.remove(&relation.id);
+            return Ok(());
         };
         let layout = Layout::of(relation);
         self.relations.insert(relation.id, (index, layout.clone()));
         let table = &mut self.tables[index];
-        if !table
-            .key
-            .iter()
-            .all(|column| layout.0.iter().any(|(name, ..)| name == column))
-        {
+        if !table.key.iter().all(|column| layout.has(column)) {
             // A key column has another name: what the WAL flags as key, or else what the catalogue says.
             let flagged = relation.columns.iter().filter(|column| column.key);
             let flagged: Vec<String> = flagged.map(|column| column.name.clone()).collect();
@@ -189,31 +191,27 @@ impl Following {
                 *table = Table::look(&mut self.asking, &name, options).await?;
             }
         }
-        let table = &mut self.tables[index];
-        table.layout = layout;
-        let (name, hash) = (table.name.to_string(), table.layout.hash());
-        if at.layouts.get(&name) == Some(&hash) {
-            return Ok(Vec::new());
+        self.tables[index].layout = layout;
+        if !self.described.contains(&index) {
+            self.described.push(index);
         }
-        let Some(open) = &self.transaction else {
-            return Err(Error::stream(
-                "the server described a table outside of a transaction",
-            ));
-        };
-        at.layouts.insert(name, hash);
-        let source = Source {
-            system: &at.slot.system,
-            lsn,
-            n: 0,
-            xid: Some(open.begin.xid),
-            time: time_of(&open.begin),
-        };
-        Ok(vec![table.notice(
-            options.tenant.clone(),
-            table::SCHEMA_KEY,
-            "rc.cdc.schema.v1",
-            source,
-        )])
+        Ok(())
+    }
+
+    /// Events of the tables that look otherwise than was told last.
+    fn tell(&mut self, options: &CaptureOptions, at: &mut CaptureCursor, here: Here) -> Vec<Record> {
+        let mut records = Vec::new();
+        for index in std::mem::take(&mut self.described) {
+            let table = &self.tables[index];
+            let (name, hash) = (table.name.to_string(), table.layout.hash());
+            if at.layouts.get(&name) != Some(&hash) {
+                at.layouts.insert(name, hash);
+                let tenant = options.tenant.clone();
+                let source = here.of(&at.slot.system);
+                records.push(table.notice(tenant, table::SCHEMA_KEY, "rc.cdc.schema.v1", source));
+            }
+        }
+        records
     }
 
     /// The next event's place, and whether it is not on the bus yet.
@@ -244,18 +242,23 @@ impl Following {
         at: &mut CaptureCursor,
         lsn: Lsn,
         number: u32,
-    ) -> Result<Option<Record>, Error> {
+        records: &mut Vec<Record>,
+    ) -> Result<(), Error> {
         let Some(index) = self.relations.get(&number).map(|(index, _)| *index) else {
-            return Ok(None);
+            return Ok(());
         };
         let (here, fresh) = self.here(at, lsn)?;
+        if !fresh {
+            return Ok(());
+        }
+        records.extend(self.tell(options, at, here));
         let table = &self.tables[index];
         let seen = match &at.snapshot {
             Some(place) => place.has(&table.name.to_string(), here.begin.xid)?,
             None => Seen::No,
         };
         match seen {
-            Seen::Yes => return Ok(None),
+            Seen::Yes => return Ok(()),
             Seen::No => {}
             // Rows that were read before it are gone, and those that were read after it are not.
             Seen::UpTo(_) => {
@@ -266,17 +269,15 @@ impl Following {
                 .into());
             }
         }
-        if !fresh {
-            return Ok(None);
-        }
         at.part = Some(here.part());
         let of = here.of(&at.slot.system);
-        Ok(Some(table.notice(
+        records.push(table.notice(
             options.tenant.clone(),
             table::TRUNCATE_KEY,
             "rc.cdc.truncate.v1",
             of,
-        )))
+        ));
+        Ok(())
     }
 
     /// The events of one changed row: one, or two when it has another key or tenant.
@@ -295,7 +296,11 @@ impl Following {
         let mut records = Vec::new();
         for (tenant, key, change) in changes(options, &table, &layout, &row)? {
             let (here, fresh) = self.here(at, lsn)?;
-            if !fresh || self.was_read(at, &table, &key, here.begin.xid).await? {
+            if !fresh {
+                continue;
+            }
+            records.extend(self.tell(options, at, here));
+            if self.was_read(at, &table, &key, here.begin.xid).await? {
                 continue;
             }
             at.part = Some(here.part());
@@ -469,10 +474,16 @@ fn time_of(begin: &Begin) -> Timestamp {
 /// Events that a message gives at most.
 fn weight(message: &Message) -> usize {
     match message {
-        Message::Update { .. } => 2,
-        Message::Truncate { tables } => tables.len(),
-        Message::Insert { .. } | Message::Delete { .. } | Message::Relation(_) => 1,
-        Message::Begin(_) | Message::Commit { .. } | Message::Origin | Message::Type | Message::Note => 0,
+        // With one more each for the table's layout.
+        Message::Update { .. } => 3,
+        Message::Insert { .. } | Message::Delete { .. } => 2,
+        Message::Truncate { tables } => 2 * tables.len(),
+        Message::Relation(_)
+        | Message::Begin(_)
+        | Message::Commit { .. }
+        | Message::Origin
+        | Message::Type
+        | Message::Note => 0,
     }
 }
 

@@ -72,6 +72,10 @@ impl Layout {
         blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
     }
 
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.place(name).is_some()
+    }
+
     fn place(&self, name: &str) -> Option<usize> {
         self.0.iter().position(|(column, ..)| column == name)
     }

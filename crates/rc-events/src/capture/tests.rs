@@ -106,6 +106,18 @@ impl Running {
             .expect("stops in time");
     }
 
+    /// Waits until all was read and the stream is open.
+    async fn follows(&self, source: &CaptureSource) {
+        rc_test::eventually(Duration::from_secs(30), "the stream is open", async || {
+            let slots = source.health().await.unwrap();
+            slots
+                .first()
+                .is_some_and(|slot| slot.active_pid.is_some() && slot.confirmed.is_some())
+                && self.status.borrow().published > 0
+        })
+        .await;
+    }
+
     async fn fails_with(&mut self, code: &str) {
         let failed = self
             .status
@@ -150,7 +162,17 @@ fn follow(events: &[Event], whole: bool) -> HashMap<String, Value> {
         let last = numbers
             .entry((event.topic.to_string(), event.key.clone()))
             .or_default();
-        assert!(event.kseq > *last, "{} of {} after {last}", event.kseq, event.key);
+        assert!(
+            event.kseq > *last,
+            "{} of {} after {last}: {:#?}",
+            event.kseq,
+            event.key,
+            events
+                .iter()
+                .filter(|other| other.key == event.key)
+                .map(|other| (other.pos, other.kseq, &*other.event_type, payload(other)))
+                .collect::<Vec<_>>()
+        );
         *last = event.kseq;
         assert!(ids.insert(event.id), "{event:?} twice");
         assert_eq!(event.numbering, crate::Numbering::Increasing);
@@ -227,7 +249,7 @@ async fn churn(database: rc_test::Database, seed: u64, transactions: usize) {
 }
 
 /// Waits until what the bus says is what the table says, and checks the chain of every row.
-async fn check(shop: &mut Shop, bus: &Arc<dyn Bus>, table: &str) -> usize {
+async fn check(shop: &mut Shop, bus: &Arc<dyn Bus>, table: &str, running: &Running) -> usize {
     let until = Instant::now() + Duration::from_secs(60);
     loop {
         let events = read_all(bus).await;
@@ -242,9 +264,10 @@ async fn check(shop: &mut Shop, bus: &Arc<dyn Bus>, table: &str) -> usize {
         }
         assert!(
             Instant::now() < until,
-            "the bus has {} rows, the table {}",
+            "the bus has {} rows, the table {}: {:?}",
             state.len(),
-            expect.len()
+            expect.len(),
+            running.status.borrow()
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -261,7 +284,8 @@ async fn live_capture_rows_that_were_there_and_changes_meanwhile_make_one_chain(
     }
     let running = run(shop.source(shop.options(&["counters"])), &world.bus, 50);
     while writers.join_next().await.is_some() {}
-    check(&mut shop, &world.bus, "counters").await;
+    println!("{:?}", running.status.borrow());
+    check(&mut shop, &world.bus, "counters", &running).await;
     assert_eq!(running.status.borrow().error, None);
     running.end().await;
 }
@@ -283,7 +307,7 @@ async fn live_capture_cut_in_its_snapshot_and_in_its_stream_goes_on_there() {
     }
     while writers.join_next().await.is_some() {}
     let running = run(shop.source(shop.options(&["counters"])), &world.bus, 1_000);
-    check(&mut shop, &world.bus, "counters").await;
+    check(&mut shop, &world.bus, "counters", &running).await;
     running.end().await;
 }
 
@@ -377,11 +401,9 @@ async fn live_capture_a_large_value_that_was_not_touched_is_right_or_named() {
             replica_identity_full: full,
             ..shop.options(&["docs"])
         };
-        let running = run(shop.source(options), &world.bus, 1_000);
-        rc_test::eventually(Duration::from_secs(20), "it follows", async || {
-            !read_all(&world.bus).await.is_empty()
-        })
-        .await;
+        let source = shop.source(options);
+        let running = run(Arc::clone(&source), &world.bus, 1_000);
+        running.follows(&source).await;
         shop.run("INSERT INTO docs VALUES (1, 1, repeat('long ', 4000))")
             .await;
         shop.run("UPDATE docs SET n = 2").await;
@@ -479,10 +501,10 @@ async fn live_capture_tells_of_a_truncation() {
     shop.run("INSERT INTO counters SELECT n, 0, '' FROM generate_series(1, 5) n")
         .await;
     let running = run(shop.source(shop.options(&["counters"])), &world.bus, 1_000);
-    check(&mut shop, &world.bus, "counters").await;
+    check(&mut shop, &world.bus, "counters", &running).await;
     shop.run("BEGIN; INSERT INTO counters VALUES (9, 1, ''); TRUNCATE counters; INSERT INTO counters VALUES (7, 1, ''); COMMIT")
         .await;
-    check(&mut shop, &world.bus, "counters").await;
+    check(&mut shop, &world.bus, "counters", &running).await;
     running.end().await;
     let events = read_all(&world.bus).await;
     assert!(

@@ -5,6 +5,7 @@ use rc_store::PgAddress;
 use super::session::{LONG_ANSWER_TIME_MAX, Session, text};
 use super::{Failure, Lsn, ident, literal};
 use crate::Error;
+use crate::outbox::postgres::Snapshot;
 
 /// The first version with slots that a standby takes over.
 const FAILOVER_VERSION: u32 = 170_000;
@@ -62,8 +63,8 @@ pub(crate) struct Created {
     pub(crate) from: Lsn,
     /// No change that it gives stands before this place.
     pub(crate) restart: Lsn,
-    /// What had committed before `from`, as `pg_current_snapshot()` says it.
-    pub(crate) before: String,
+    /// What had committed before `from`.
+    pub(crate) before: Snapshot,
 }
 
 impl Session {
@@ -134,7 +135,7 @@ impl Session {
         );
         other.query(tried, &sql).await?;
         let before = other.query(tried, "SELECT pg_current_snapshot()").await?;
-        let before = before.first(0).unwrap_or_default().to_owned();
+        let before = Snapshot::parse_exported(before.first(0).unwrap_or_default())?;
         other.query(tried, "COMMIT").await?;
         let restart = other
             .slots(name)

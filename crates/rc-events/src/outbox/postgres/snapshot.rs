@@ -23,7 +23,23 @@ impl Snapshot {
         }
     }
 
+    /// Reads a snapshot that the making of a slot exported: when nothing runs, its `xmax` may lie below its
+    /// `xmin`, and everything below `xmin` has ended.
+    pub(crate) fn parse_exported(text: &str) -> Result<Self, Error> {
+        let mut snapshot = Self::read(text)?;
+        snapshot.xmax = snapshot.xmax.max(snapshot.xmin);
+        Ok(snapshot)
+    }
+
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let snapshot = Self::read(text)?;
+        if snapshot.xmin > snapshot.xmax {
+            return Err(Error::damaged(format!("`{text}` is not a snapshot")));
+        }
+        Ok(snapshot)
+    }
+
+    fn read(text: &str) -> Result<Self, Error> {
         let broken = || Error::damaged(format!("`{text}` is not a snapshot"));
         let mut parts = text.split(':');
         let mut number = || parts.next().and_then(|part| part.parse().ok()).ok_or_else(broken);
@@ -38,7 +54,7 @@ impl Snapshot {
                     Error::damaged(format!("snapshot `{text}`: {error}"))
                 })?,
         };
-        if parts.next().is_some() || xmin > xmax {
+        if parts.next().is_some() {
             return Err(broken());
         }
         Ok(Self { xmin, xmax, running })

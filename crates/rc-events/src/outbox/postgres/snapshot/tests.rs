@@ -52,3 +52,13 @@ fn cursors_round_trip() {
         PairCursor::parse(&Cursor::new(bad)).unwrap_err();
     }
 }
+
+#[test]
+fn an_exported_snapshot_may_end_below_its_start() {
+    assert!(Snapshot::parse("835:834:").is_err());
+    let exported = Snapshot::parse_exported("835:834:").unwrap();
+    assert_eq!(exported.to_string(), "835:835:");
+    assert!(exported.sees(834) && !exported.sees(835));
+    assert!(Snapshot::parse("835:836:").unwrap().covers(&exported));
+    assert!(!Snapshot::parse("834:836:834").unwrap().covers(&exported));
+}
