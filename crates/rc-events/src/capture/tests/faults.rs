@@ -227,7 +227,8 @@ fn resident() -> u64 {
 
 #[tokio::test]
 async fn slow_live_capture_of_a_large_transaction_is_cut_resumed_inside_and_stays_small() {
-    // `RC_CAPTURE_ROWS=1000000` for the figure in the docs.
+    // `RC_CAPTURE_ROWS=1000000` for a figure.
+    #[expect(clippy::disallowed_methods, reason = "a test that can be made larger by hand")]
     let rows: u64 = std::env::var("RC_CAPTURE_ROWS")
         .ok()
         .and_then(|text| text.parse().ok())
