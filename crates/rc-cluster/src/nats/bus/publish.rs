@@ -27,6 +27,12 @@ const RACE_PAUSE_MAX: Duration = Duration::from_millis(50);
 /// batch; the server checks it all the same.
 const BELIEVED_FOR: Duration = Duration::from_secs(2);
 
+/// How much is written at once: the server reads one piece while we encode the next.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// More than the headers of an event ever come to, its cursors apart.
+const HEADERS_BYTES: usize = 8 << 10;
+
 /// Where an origin was after our own last publish.
 #[derive(Debug)]
 pub(super) struct Believed {
@@ -151,10 +157,7 @@ async fn send_batch(
     let id = format!("{:032x}", fastrand::u128(..));
     let (first, last) = (connection.address(), connection.address());
     let count = publish.records.len();
-    let room = connection.info.max_payload;
-    let mut out = Vec::new();
-    let mut before_last = 0;
-    for (index, record) in publish.records.iter().enumerate() {
+    let headers = |index: usize| {
         let tail = (!faults::mutated("nats.skip_expected")).then_some(tail);
         let apart = faults::mutated("bus.cursor_apart");
         let batch = InBatch {
@@ -163,34 +166,30 @@ async fn send_batch(
             first: (index == 0).then_some((tail, &publish.expected)),
             last: (index + 1 == count).then_some((&publish.cursor, apart)),
         };
-        let headers = message::headers(&publish.origin, record, &batch);
-        let size = headers.len() + record.event.payload.len();
-        if size > room {
-            return Err(Broken::For(Error::Refused(Box::new(Refused {
-                index,
-                place: format!("{} {}", record.event.place(), record.event.kseq),
-                why: format!("it has {size} bytes with its headers, and the server takes {room}"),
-            }))));
-        }
+        message::headers(&publish.origin, &publish.records[index], &batch)
+    };
+    check_sizes(publish, connection.info.max_payload, headers)?;
+    let mut out = Vec::with_capacity(2 * PIECE_BYTES);
+    for (index, record) in publish.records.iter().enumerate() {
         let reply = match index {
-            _ if index + 1 == count => Some(&last),
-            0 => Some(&first),
+            _ if index + 1 == count => Some(&*last),
+            0 => Some(&*first),
             _ => None,
         };
-        before_last = out.len();
+        if index + 1 == count {
+            // By itself, so that a test can end the process before it.
+            connection.send(&out).await?;
+            out.clear();
+            faults::point("nats.before_commit");
+        }
         let subject = message::subject(stream, &publish.origin, &record.event);
-        wire::put_message(
-            &mut out,
-            &subject,
-            reply.map(String::as_str),
-            &headers,
-            &record.event.payload,
-        );
+        wire::put_message(&mut out, &subject, reply, &headers(index), &record.event.payload);
+        if out.len() >= PIECE_BYTES {
+            connection.send(&out).await?;
+            out.clear();
+        }
     }
-    // In two writes, so that a test can end the process between them.
-    connection.send(&out[..before_last]).await?;
-    faults::point("nats.before_commit");
-    connection.send(&out[before_last..]).await?;
+    connection.send(&out).await?;
     faults::point("nats.after_commit");
     let mut refused = None;
     loop {
@@ -215,4 +214,25 @@ async fn send_batch(
             refused = jetstream::ack(&answer)?.err();
         }
     }
+}
+
+/// Refuses an event that the server will never take, before anything is sent: a batch that is begun and
+/// not ended holds a place in the server until its time is over.
+fn check_sizes(publish: &Publish, room: usize, headers: impl Fn(usize) -> Vec<u8>) -> Result<(), Broken> {
+    let cursors = publish.expected.as_str().len() + publish.cursor.as_str().len();
+    for (index, record) in publish.records.iter().enumerate() {
+        let payload = record.event.payload.len();
+        if payload + 3 * cursors + HEADERS_BYTES <= room {
+            continue;
+        }
+        let size = payload + headers(index).len();
+        if size > room {
+            return Err(Broken::For(Error::Refused(Box::new(Refused {
+                index,
+                place: format!("{} {}", record.event.place(), record.event.kseq),
+                why: format!("it has {size} bytes with its headers, and the server takes {room}"),
+            }))));
+        }
+    }
+    Ok(())
 }
