@@ -210,6 +210,15 @@ pub trait Bus: Send + Sync {
     /// All registered consumers.
     fn consumers(&self) -> BoxFuture<'_, Result<Vec<BusConsumer>, Error>>;
 
+    /// Makes a bus anew that was there and is gone, as an empty one with an id of its own: for
+    /// [`crate::verify::repair`], at a person's word. Relays then publish what their outboxes still have.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the bus is there; what the server says.
+    fn make_anew(&self) -> BoxFuture<'_, Result<BusId, Error>> {
+        Box::pin(async { Err(Error::invalid("the bus is there: there is nothing to make anew")) })
+    }
+
     /// One bounded step of retention.
     fn retain<'a>(&'a self, retention: &'a Retention) -> BoxFuture<'a, Result<Retained, Error>>;
 }

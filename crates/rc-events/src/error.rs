@@ -116,6 +116,9 @@ pub struct Refused {
     pub why: String,
 }
 
+/// The code of a bus that was there and is gone: nothing but a person makes it anew.
+pub const BUS_GONE: &str = "RC-EVT-041";
+
 /// Why a server of others does not carry the bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerFault {

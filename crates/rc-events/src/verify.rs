@@ -8,7 +8,8 @@ mod book;
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use crate::bus::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Bus, Cursor, Publish, ReadLimit, Record};
+use crate::bus::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Bus, BusId, Cursor, Publish, ReadLimit, Record};
+use crate::error::BUS_GONE;
 use crate::event::{Event, NewEvent, Place, Seq};
 use crate::relay::Source;
 use crate::{Error, faults};
@@ -106,7 +107,9 @@ impl Report {
 /// What a repair did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repaired {
-    /// What was found before it.
+    /// The new id of a bus that was gone and was made anew.
+    pub made_anew: Option<BusId>,
+    /// What was found before anything was published.
     pub report: Report,
     /// Missing events that were published.
     pub published: u64,
@@ -136,13 +139,17 @@ pub async fn verify_in(source: &dyn Source, bus: &dyn Bus, events_max: u64) -> R
     Ok(report)
 }
 
-/// Publishes again what is missing, with the ids and numbers that it has in the log. May be repeated, and
-/// may run beside a relay.
+/// Publishes again what is missing, with the ids and numbers that it has in the log; a bus that is gone is
+/// made anew before, and the relay then publishes all that the log has. May be repeated, and may run beside a
+/// relay.
 ///
 /// # Errors
 /// What log or bus say. What was published until then stays; the next repair goes on.
 pub async fn repair(source: &dyn Source, bus: &dyn Bus) -> Result<Repaired, Error> {
     let mut done = Repaired::default();
+    if bus.id().await.is_err_and(|error| error.code() == BUS_GONE) {
+        done.made_anew = Some(bus.make_anew().await?);
+    }
     let parts = parts(source, bus, EVENTS_PER_WALK).await?;
     for part in 0..parts {
         let part = Part { part, parts };

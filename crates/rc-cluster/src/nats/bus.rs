@@ -11,6 +11,7 @@ use std::time::Duration;
 use rc_events::bus::{
     Bus, BusConsumer, BusId, Cursor, Publish, ReadLimit, Retained, Retention, check_gapless, check_kept,
 };
+use rc_events::error::BUS_GONE;
 use rc_events::event::{Event, Seq};
 use rc_events::{BoxFuture, Error, faults};
 use rc_model::Clock;
@@ -66,12 +67,17 @@ impl NatsBus {
         }
     }
 
-    /// Makes the stream anew after it was deleted: an empty bus with an id of its own. The relays then
-    /// publish what their outboxes still have, and consumers begin at its start.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] when the stream is there; what the server says.
-    pub async fn make_anew(&self) -> Result<BusId, Error> {
+    fn name(&self) -> &str {
+        self.client.options.stream()
+    }
+
+    /// The subject of a word to those who wait; outside of the stream.
+    fn wake_subject(&self) -> String {
+        format!("{}_wake", self.name())
+    }
+
+    /// Makes the stream anew after it was deleted.
+    async fn anew(&self) -> Result<BusId, Error> {
         super::durability::check(&self.client.options).await?;
         if self.client.stream(self.name()).await?.is_some() {
             let what = format!(
@@ -81,15 +87,6 @@ impl NatsBus {
             return Err(Error::Invalid(what.into()));
         }
         self.create().await
-    }
-
-    fn name(&self) -> &str {
-        self.client.options.stream()
-    }
-
-    /// The subject of a word to those who wait; outside of the stream.
-    fn wake_subject(&self) -> String {
-        format!("{}_wake", self.name())
     }
 
     /// Checks server and stream once, and makes the stream if there never was one.
@@ -187,7 +184,7 @@ impl NatsBus {
             Ok(None) | Err(_) => "unknown".to_owned(),
         };
         fault(
-            "RC-EVT-041",
+            BUS_GONE,
             format!("the stream of {} is gone; it was bus {was}", self.client.options),
             None,
         )
@@ -368,6 +365,10 @@ impl Bus for NatsBus {
             let ours = kept.into_iter().filter(|entry| entry.value.bus == bus);
             Ok(ours.map(of).collect())
         })
+    }
+
+    fn make_anew(&self) -> BoxFuture<'_, Result<BusId, Error>> {
+        Box::pin(self.anew())
     }
 
     fn retain<'a>(&'a self, retention: &'a Retention) -> BoxFuture<'a, Result<Retained, Error>> {

@@ -101,6 +101,19 @@ impl Bucket {
         }
     }
 
+    /// Makes it anew if it is the reason of the failure that it is gone: what it says is a help to retention,
+    /// and the bus goes on without.
+    async fn revive(&self, error: Error) -> Result<(), Error> {
+        if self.exists().await? {
+            return Err(error);
+        }
+        tracing::warn!(
+            bucket = self.name,
+            "the bus's state is gone and is made anew: consumers register again"
+        );
+        self.create().await
+    }
+
     /// One value.
     pub(crate) async fn get<T>(&self, kind: &str, name: &str) -> Result<Option<Entry<T>>, Error>
     where
@@ -108,7 +121,13 @@ impl Bucket {
     {
         let body = json!({"last_by_subj": self.subject(kind, name)});
         let tried = "failed to read the bus's state";
-        let message = self.client.get(tried, &self.stream(), &body).await?;
+        let message = match self.client.get(tried, &self.stream(), &body).await {
+            Ok(message) => message,
+            Err(error) => {
+                self.revive(error).await?;
+                None
+            }
+        };
         let entry = message.as_ref().map(|message| self.entry(message)).transpose()?;
         Ok(entry.flatten())
     }
@@ -120,7 +139,13 @@ impl Bucket {
     {
         let body = json!({"multi_last": [format!("$KV.{}.{kind}.*", self.name)]});
         let tried = "failed to read the bus's state";
-        let messages = self.client.get_many(tried, &self.stream(), &body).await?;
+        let messages = match self.client.get_many(tried, &self.stream(), &body).await {
+            Ok(messages) => messages,
+            Err(error) => {
+                self.revive(error).await?;
+                Vec::new()
+            }
+        };
         let mut entries = Vec::with_capacity(messages.len());
         for message in &messages {
             entries.extend(self.entry(message)?);
@@ -162,11 +187,21 @@ impl Bucket {
             headers.put("Nats-Expected-Last-Subject-Sequence", &revision.to_string());
         }
         let tried = "failed to write the bus's state";
-        let subject = self.subject(kind, name);
-        let put = self
-            .client
-            .put(tried, subject, headers.finish(), value.to_string().into());
-        match put.await? {
+        let (subject, headers) = (self.subject(kind, name), headers.finish());
+        let value = value.to_string();
+        let put = || {
+            self.client
+                .put(tried, subject.clone(), headers.clone(), value.clone().into())
+        };
+        let mut answer = put().await?;
+        if let Err(nobody) = answer.as_ref()
+            && nobody.is_nobody()
+        {
+            self.revive(nobody.clone().into_error(tried, &self.client))
+                .await?;
+            answer = put().await?;
+        }
+        match answer {
             Ok(_ack) => Ok(true),
             Err(error) if super::jetstream::WRONG_LAST_SEQUENCE.contains(&error.err_code) => Ok(false),
             Err(error) => Err(error.into_error(tried, &self.client)),

@@ -7,6 +7,7 @@ use super::super::jetstream::Answer;
 use super::*;
 
 mod faults;
+mod group;
 mod server;
 mod world;
 

@@ -229,7 +229,9 @@ async fn live_a_deleted_stream_is_said_and_made_anew_by_a_person_only() {
         assert_eq!(other.wait(50, LONG).await.unwrap_err().code(), "RC-EVT-041");
     }
 
-    let is = world.process().make_anew().await.unwrap();
+    let repairer = world.process();
+    let done = rc_events::verify::repair(&*log, &repairer).await.unwrap();
+    let is = done.made_anew.unwrap();
     assert_ne!(is, was);
     eventually(LONG, "everything is there again", async || {
         reader.tail().await.is_ok_and(|tail| tail == 50)
@@ -291,4 +293,26 @@ async fn live_what_is_missing_on_the_bus_is_found_and_brought_back() {
     let report = rc_events::verify::verify(&log, &bus).await.unwrap();
     assert!(report.is_whole(), "{report:#?}");
     assert_eq!((report.bus_events, report.doubled.count), (30, 0));
+}
+
+/// Somebody deletes the bucket beside the stream: retention and readers go on, consumers register again.
+#[tokio::test]
+async fn live_a_deleted_state_is_made_anew() {
+    let bus = World::shared().await.process();
+    relay(&bus, 10, 10).await;
+    bus.progress("docs", 3).await.unwrap();
+    let delete = async || {
+        let verb = format!("STREAM.DELETE.KV_{}_state", bus.name());
+        let deleted: Answer<StreamInfo> = bus.client.api("delete", &verb, &json!({})).await.unwrap();
+        deleted.unwrap();
+    };
+    delete().await;
+    assert!(bus.consumers().await.unwrap().is_empty());
+    delete().await;
+    bus.progress("docs", 4).await.unwrap();
+    assert_eq!(bus.consumers().await.unwrap()[0].seq, 4);
+    delete().await;
+    bus.retain(&Retention::default()).await.unwrap();
+    relay(&bus, 20, 10).await;
+    assert_exact(&bus, 20).await;
 }

@@ -125,3 +125,24 @@ async fn live_users_log_in_by_password_token_or_key() {
         None
     );
 }
+
+#[tokio::test]
+async fn live_a_server_that_wants_tls_gets_it_and_must_be_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    fs_err::write(&cert, made.cert.pem()).unwrap();
+    fs_err::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let settings = format!(
+        "tls {{ cert_file: \"{}\", key_file: \"{}\" }}",
+        cert.display(),
+        key.display()
+    );
+    let server = Nats::start_own(Sync::Always, &settings);
+    let at = format!("localhost:{}/orders?durability=always", server.address().port());
+    let known = format!("&ca={}", cert.display());
+    assert_eq!(code(&bus(&format!("nats://{at}{known}"))).await, None);
+    assert_eq!(code(&bus(&format!("tls://{at}{known}"))).await, None);
+    // The system's authorities do not know it.
+    assert!(code(&bus(&format!("tls://{at}"))).await.is_some());
+}
