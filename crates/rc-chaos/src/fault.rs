@@ -58,7 +58,7 @@ pub const POINTS: &[(Role, &str)] = &[
 pub const PARKED_POINTS: &[&str] = &["relay.before_park", "relay.after_park"];
 
 /// Crash points that no run here visits: what people do about events that were set aside, the repair after a
-/// comparison, and outbox tables of the common shape. Their own crates' tests end the code there.
+/// comparison, outbox tables of the common shape, and captured tables.
 pub const OTHER_POINTS: &[&str] = &[
     "relay.after_release",
     "letters.before_replay",
@@ -67,6 +67,8 @@ pub const OTHER_POINTS: &[&str] = &[
     "verify.before_repair",
     "table.after_number",
     "table.before_mark",
+    "capture.mid_snapshot",
+    "capture.after_publish",
 ];
 
 /// Crash points that only code with a mutation visits.

@@ -9,7 +9,7 @@ use rc_chaos::failure::Result;
 use rc_chaos::fault::Fault;
 use rc_chaos::run::Options;
 use rc_chaos::world::{BusKind, Combination, SourceKind};
-use rc_chaos::{checker, history, matrix, role};
+use rc_chaos::{checker, history, matrix, power, role};
 use rc_events::Numbering;
 
 #[derive(Debug, Parser)]
@@ -60,6 +60,13 @@ enum Command {
     },
     /// Run every combination, keep each result, and write the report
     Matrix(matrix::Args),
+    /// Cut the power under SQLite with `synchronous=full`, `normal` or `off`; prints commits acknowledged and kept
+    Sqlite {
+        synchronous: String,
+        /// This process has its own mounts already
+        #[arg(long, hide = true)]
+        own_mounts: bool,
+    },
     /// Be one of the processes of a run
     #[command(hide = true)]
     Role(role::Args),
@@ -77,6 +84,15 @@ fn main() -> Result<ExitCode> {
             })
         }
         Command::Role(args) => role::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Sqlite {
+            own_mounts: false, ..
+        } => with_own_mounts(),
+        Command::Sqlite { synchronous, .. } => {
+            let folder = tempfile::tempdir()?;
+            let (acknowledged, kept) = power::sqlite(&std::env::current_exe()?, folder.path(), &synchronous)?;
+            println!("{acknowledged} {kept}");
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Run {
             source,
             bus,

@@ -26,7 +26,10 @@ const fn pair(source: SourceKind, bus: BusKind) -> Combination {
     Combination { source, bus }
 }
 
-/// All of them. A test compares them with the sources.
+/// Mistakes of what no run here has: captured tables.
+pub const OTHER_MUTATIONS: &[&str] = &["capture.skip_watermark"];
+
+/// Those that are tried. A test compares them with the sources.
 pub const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "outbox.skip_key_lock",

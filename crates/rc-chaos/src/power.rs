@@ -12,6 +12,7 @@ use std::time::Duration;
 use rc_test::Rng;
 
 use crate::failure::{Failure, Result};
+use crate::process::Process;
 
 /// Room for a run and its servers.
 const DISK_MIB: u32 = 1_024;
@@ -21,6 +22,9 @@ const LET_GO_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Where images lie: in memory, so that syncs cost nothing but what the file system does.
 const MEMORY: &str = "/dev/shm";
+
+/// Commits of SQLite between a sync and the power loss.
+const ROWS: u64 = 200;
 
 /// A disk with a switch. Mount it in a namespace of mounts of one's own: it then ends with the last process.
 #[derive(Debug)]
@@ -113,6 +117,35 @@ impl Disk {
             }
         }
     }
+}
+
+/// What SQLite with this `synchronous` acknowledged before a power loss, and what it had afterwards.
+///
+/// # Errors
+/// When there is no disk, or SQLite cannot open its file again.
+pub fn sqlite(program: &Path, folder: &Path, synchronous: &str) -> Result<(u64, u64)> {
+    let mut disk = Disk::create(folder)?;
+    let file = disk.path().join("rows.db");
+    let mut args = ["rows", "--synchronous", synchronous, "--file"]
+        .map(str::to_owned)
+        .to_vec();
+    args.push(file.display().to_string());
+    let mut writer = Process::start(program, &args, &folder.join("rows.log"))?;
+    let wait_for = |writer: &Process, rows: u64| {
+        while writer.status().done < rows {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    wait_for(&writer, 10);
+    disk.sync()?;
+    let before = writer.status().done;
+    wait_for(&writer, before + ROWS);
+    writer.kill();
+    let acknowledged = writer.status().done;
+    disk.lose_power(None)?;
+    let db = rc_store::rusqlite::Connection::open(&file)?;
+    let kept: i64 = db.query_row("SELECT count(*) FROM t", (), |row| row.get(0))?;
+    Ok((acknowledged, kept.cast_unsigned()))
 }
 
 impl Drop for Disk {

@@ -56,6 +56,13 @@ enum Role {
         #[arg(long)]
         bus: bus::At,
     },
+    /// Commits rows to SQLite as fast as it can: what `synchronous` is worth
+    Rows {
+        #[arg(long)]
+        file: PathBuf,
+        #[arg(long)]
+        synchronous: String,
+    },
     /// Applies them
     Consumer {
         #[arg(long)]
@@ -87,7 +94,7 @@ struct WriterArgs {
     keys: u64,
     #[arg(long, default_value_t = 300)]
     payload_bytes: usize,
-    /// Size of one in some hundred events; 0: none is large
+    /// A few keys get events of this size; 0: none is large
     #[arg(long, default_value_t = 0)]
     oversize_bytes: usize,
     /// A few keys get events that no consumer can apply
@@ -153,6 +160,7 @@ pub fn run(args: Args) -> Result<()> {
         match args.role {
             Role::Writer(args) => write(args, clock).await,
             Role::Relay { source, bus } => relay(&source, &bus, clock).await,
+            Role::Rows { file, synchronous } => rows(&file, &synchronous),
             Role::Consumer { bus, effects } => consume(&bus, &effects, clock).await,
         }
     })
@@ -273,6 +281,22 @@ async fn consume(bus: &bus::At, effects: &effects::At, clock: Arc<dyn Clock>) ->
     }
 }
 
+/// Plain SQLite, without our store: that one has no setting for this.
+fn rows(file: &std::path::Path, synchronous: &str) -> Result<()> {
+    let db = rc_store::rusqlite::Connection::open(file)?;
+    db.pragma_update(None, "journal_mode", "wal")?;
+    db.pragma_update(None, "synchronous", synchronous)?;
+    db.execute_batch("CREATE TABLE IF NOT EXISTS t (n INTEGER PRIMARY KEY)")?;
+    for done in 1.. {
+        db.execute("INSERT INTO t DEFAULT VALUES", ())?;
+        say(&Status {
+            done,
+            ..Status::default()
+        });
+    }
+    Ok(())
+}
+
 /// What the writer's tasks share.
 struct Writing {
     args: WriterArgs,
@@ -380,7 +404,8 @@ impl Writing {
             first_id: u128::from(args.seed) << 64
                 | u128::from(args.generation) << 40
                 | u128::from(of(&self.next_id, events)),
-            payload_bytes: if args.oversize_bytes > 0 && is(rng, 100) {
+            payload_bytes: args.payload_bytes,
+            first_bytes: if args.oversize_bytes > 0 && poisonous && is(rng, 10) {
                 args.oversize_bytes
             } else {
                 args.payload_bytes

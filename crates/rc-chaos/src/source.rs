@@ -32,6 +32,8 @@ pub(crate) struct Attempt {
     pub(crate) first_id: u128,
     /// Bytes of each payload.
     pub(crate) payload_bytes: usize,
+    /// Bytes of the first one's.
+    pub(crate) first_bytes: usize,
     /// Rolled back instead of committed.
     pub(crate) rollback: bool,
     /// Waits before it takes a key, with a transaction number taken already.
@@ -52,7 +54,15 @@ impl Attempt {
         (0..*count)
             .map(|number| {
                 let id = self.first_id + u128::from(before + number);
-                let payload = payload(id, self.payload_bytes);
+                let is_first = before + number == 0;
+                let payload = payload(
+                    id,
+                    if is_first {
+                        self.first_bytes
+                    } else {
+                        self.payload_bytes
+                    },
+                );
                 NewEvent {
                     id: Uuid::from_u128(id),
                     tenant: tenant(),
@@ -60,7 +70,7 @@ impl Attempt {
                     key: key.clone(),
                     kseq: (last + 1 + number).saturating_sub(*count),
                     numbering: Numbering::Consecutive,
-                    event_type: match self.poison && before + number == 0 {
+                    event_type: match self.poison && is_first {
                         true => crate::effects::POISON.into(),
                         false => "order.changed.v1".into(),
                     },

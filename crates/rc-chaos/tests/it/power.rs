@@ -59,3 +59,22 @@ fn slow_live_jetstream_with_its_own_defaults_forgets_what_it_acknowledged() {
     let outcome = run(&["sqlite", "nats", "--unsafe-sync"]);
     assert!(outcome.forgotten > 0, "the disk forgot nothing: {outcome:#?}");
 }
+
+#[test]
+fn sqlite_keeps_its_word_with_synchronous_full_only() {
+    for (synchronous, keeps) in [("full", true), ("normal", false), ("off", false)] {
+        let output = Command::new(env!("CARGO_BIN_EXE_rc-chaos"))
+            .args(["sqlite", synchronous])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        println!("{synchronous}: acknowledged and kept {text}");
+        let (acknowledged, kept) = text
+            .trim()
+            .split_once(' ')
+            .unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+        let acknowledged: u64 = acknowledged.parse().unwrap();
+        let kept: u64 = kept.parse().unwrap();
+        assert_eq!(kept >= acknowledged, keeps, "{synchronous}: {text}");
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use rc_chaos::fault::{MUTATED_POINTS, OTHER_POINTS, PARKED_POINTS, POINTS};
-use rc_chaos::mutation::MUTATIONS;
+use rc_chaos::mutation::{MUTATIONS, OTHER_MUTATIONS};
 
 /// Every `faults::NAME("...")` in the sources of the crates.
 fn calls(name: &str) -> BTreeSet<String> {
@@ -31,7 +31,7 @@ fn calls(name: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_crash_point_of_the_code_is_visited_by_the_matrix() {
+fn every_crash_point_of_the_code_is_known() {
     let others = [MUTATED_POINTS, PARKED_POINTS, OTHER_POINTS].concat();
     let names = POINTS.iter().map(|(_, point)| *point).chain(others);
     let known: BTreeSet<String> = names.map(str::to_owned).collect();
@@ -39,10 +39,11 @@ fn every_crash_point_of_the_code_is_visited_by_the_matrix() {
 }
 
 #[test]
-fn every_mutation_of_the_code_is_tried() {
-    let known: BTreeSet<String> = MUTATIONS
-        .iter()
-        .map(|mutation| mutation.name.to_owned())
+fn every_mutation_of_the_code_is_known() {
+    let tried = MUTATIONS.iter().map(|mutation| mutation.name);
+    let known: BTreeSet<String> = tried
+        .chain(OTHER_MUTATIONS.iter().copied())
+        .map(str::to_owned)
         .collect();
     assert_eq!(calls("mutated"), known);
 }
