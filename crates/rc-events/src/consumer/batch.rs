@@ -12,6 +12,7 @@ use super::options::Policy;
 use crate::bus::BusId;
 use crate::error::Poison;
 use crate::event::{Event, NewEvent, Place, Seq};
+use crate::replay::Job;
 use crate::{Error, letters};
 
 /// How the events of a batch come.
@@ -172,6 +173,21 @@ impl Batch {
             events,
             upcast: Arc::default(),
             condemned: Arc::default(),
+        }
+    }
+
+    /// Events of a replay of history, from where it is up to `upto`: as [`Batch::follow`], for tests.
+    #[must_use]
+    pub fn history(consumer: &str, job: &Job, events: Arc<Vec<Event>>, upto: Seq, now: Timestamp) -> Self {
+        Self {
+            step: Step::History {
+                job: job.number,
+                from: job.at,
+                upto,
+                failed: 0,
+            },
+            mode: Mode::Replay,
+            ..Self::follow(consumer, job.plan.bus.clone(), job.at, events, upto, now)
         }
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Engine {
     commands: Option<mpsc::Receiver<Command>>,
     redelivery: Option<Redelivery>,
     replay: Option<Running>,
+    /// Work and events take turns.
+    worked: bool,
 }
 
 /// What the engine does next.
@@ -48,6 +50,7 @@ impl Engine {
             commands: Some(commands),
             redelivery: None,
             replay: None,
+            worked: false,
         }
     }
 
@@ -98,14 +101,18 @@ impl Engine {
                 }
                 Next::Failed(error) => return Err(error),
                 Next::Command(command) => {
-                    lanes.drained(&core, &mut told, at, stop).await?;
-                    self.execute(&bus, command).await?;
+                    if lanes.drained(&core, &mut told, at, stop).await? {
+                        self.execute(&bus, command).await?;
+                    }
                 }
                 Next::Work => {
-                    lanes.drained(&core, &mut told, at, stop).await?;
-                    self.work(&bus).await?;
+                    if lanes.drained(&core, &mut told, at, stop).await? {
+                        self.work(&bus).await?;
+                    }
+                    self.worked = true;
                 }
                 Next::Read(read) => {
+                    self.worked = false;
                     let events = read?;
                     let Some(last) = events.last() else {
                         if !lanes.drained(&core, &mut told, at, stop).await? {
@@ -141,7 +148,7 @@ impl Engine {
             () = stop.cancelled() => Next::Stop,
             error = lanes.failed() => Next::Failed(error),
             command = receive(&mut self.commands, busy) => Next::Command(command),
-            () = sleep_until(due), if due.is_some_and(|due| due <= Instant::now()) => Next::Work,
+            () = sleep_until(due), if !self.worked && due.is_some_and(|due| due <= Instant::now()) => Next::Work,
             read = core.bus.read(at, limit) => Next::Read(read),
         }
     }

