@@ -239,7 +239,7 @@ impl Session {
 }
 
 /// In a history file, lines of `timeline, end, reason`, where `timeline` ended.
-fn branch(history: &str, timeline: u32) -> Option<Lsn> {
+pub(super) fn branch(history: &str, timeline: u32) -> Option<Lsn> {
     history.lines().find_map(|line| {
         let mut fields = line.split_whitespace();
         let number: u32 = fields.next()?.parse().ok()?;
@@ -268,9 +268,4 @@ pub(crate) async fn diverged(
     } else {
         Ok(())
     }
-}
-
-#[cfg(test)]
-pub(super) fn branch_of(history: &str, timeline: u32) -> Option<Lsn> {
-    branch(history, timeline)
 }

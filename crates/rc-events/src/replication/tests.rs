@@ -1,6 +1,6 @@
 //! Places in the WAL, histories, and a stream against a real server.
 
-use super::slots::branch_of;
+use super::slots::branch;
 use super::*;
 
 #[test]
@@ -17,10 +17,10 @@ fn places_read_as_they_are_written() {
 #[test]
 fn a_history_says_where_a_timeline_was_left() {
     let history = "1\t0/5000148\tno recovery target specified\n\n2\t0/7000000\tbefore 2026\n";
-    assert_eq!(branch_of(history, 1), Lsn::parse("0/5000148"));
-    assert_eq!(branch_of(history, 2), Lsn::parse("0/7000000"));
-    assert_eq!(branch_of(history, 3), None);
-    assert_eq!(branch_of("nonsense", 1), None);
+    assert_eq!(branch(history, 1), Lsn::parse("0/5000148"));
+    assert_eq!(branch(history, 2), Lsn::parse("0/7000000"));
+    assert_eq!(branch(history, 3), None);
+    assert_eq!(branch("nonsense", 1), None);
 }
 
 #[test]
