@@ -174,15 +174,17 @@ json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
 complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq relay install" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq relay install" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq relay install" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq relay install" -s V -l version -d 'Print version'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq relay install" -f -a "status" -d 'Show where events are: what waits in outboxes, how far readers are, and what was set aside'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq relay install" -f -a "dlq" -d 'Dead letters: events that were set aside because they cannot be applied or published'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq relay install" -f -a "relay" -d 'Move events from a service\'s outbox to a bus, until SIGTERM or Ctrl-C'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq relay install" -f -a "install" -d 'Make an outbox in a PostgreSQL database: its tables, and the functions that append an event'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -f -a "status" -d 'Show where events are: what waits in outboxes, how far readers are, and what was set aside'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -f -a "dlq" -d 'Dead letters: events that were set aside because they cannot be applied or published'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -f -a "replay" -d 'Give a consumer events of the past once more, and nobody else'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -f -a "verify" -d 'Check that a bus has every event of an outbox once, in order and unchanged, and nothing else'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -f -a "relay" -d 'Move events from a service\'s outbox to a bus, until SIGTERM or Ctrl-C'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -f -a "install" -d 'Make an outbox in a PostgreSQL database: its tables, and the functions that append an event'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l from -d 'The outbox: `postgres://user@host:port/database` or `sqlite:PATH`' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l to -d 'The bus: `nats://host:port`, `postgres://…` or `sqlite:PATH`' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l origin -d 'The name under which the bus keeps the outbox\'s place' -r
@@ -202,6 +204,36 @@ complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from dlq" -f -a "edit" -d 'Change what will be applied when the letter is replayed. The event as it came stays'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from dlq" -f -a "replay" -d 'Try letters again, the letters of a key in their order'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from dlq" -f -a "drop" -d 'Give letters up: their numbers pass without an effect, and what waits behind them goes on'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -l consumer -d 'Whose events' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -l since -d 'That happened then or later: a time such as `2026-11-21T10:00:00Z`, or a span back from now such as `2h`' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -l until -d 'That happened before' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -l tenant -d 'Of this tenant' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -l topic -d 'Of this topic' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -l key -d 'Of this key, such as a document\'s id' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -l type -d 'Of this type, such as `doc.put.v1`' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -l rate -d 'Events a second at most' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -l plan -d 'The plan that `--dry-run` showed' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -l reason -d 'Why, for the audit log' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -l cancel -d 'End this replay where it is' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -l all -d 'Everything that the bus still has'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -l dry-run -d 'Only say how many events that would be'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -l list -d 'Show the newest replays'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from verify" -l from -d 'The outbox: `postgres://user@host:port/database` or `sqlite:PATH`' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from verify" -l to -d 'The bus: `nats://host:port`, `postgres://…` or `sqlite:PATH`' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from verify" -l origin -d 'The name under which the bus keeps the outbox\'s place' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from verify" -l schema -d 'The schema of the outbox on PostgreSQL' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from verify" -l reason -d 'Why, for the audit log' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from verify" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from verify" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from verify" -l repair -d 'Publish again what is missing'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l from -d 'The outbox: `postgres://user@host:port/database` or `sqlite:PATH`' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l to -d 'The bus: `nats://host:port`, `postgres://…` or `sqlite:PATH`' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l origin -d 'The name under which the bus keeps this outbox\'s place; one outbox, one name, for ever' -r

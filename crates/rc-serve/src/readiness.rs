@@ -13,7 +13,15 @@ pub struct Readiness {
 enum State {
     Starting,
     Ready,
+    /// It can serve, and a person should know this.
+    Noted(String),
     Down(String),
+}
+
+impl State {
+    fn is_ready(&self) -> bool {
+        matches!(self, Self::Ready | Self::Noted(_))
+    }
 }
 
 /// One part. It begins as starting, which counts as not ready.
@@ -28,7 +36,7 @@ pub struct Component {
 pub struct Report {
     /// `ready` or `unready`.
     pub state: String,
-    /// Each part: `ready`, `starting`, or `down: <reason>`.
+    /// Each part: `ready`, `ready: <note>`, `starting`, or `down: <reason>`.
     pub components: BTreeMap<String, String>,
 }
 
@@ -57,25 +65,26 @@ impl Readiness {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.values().all(|state| matches!(state, State::Ready))
+        parts.values().all(State::is_ready)
     }
 
     /// The state of every part.
     #[must_use]
     pub fn report(&self) -> Report {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let ready = parts.values().all(State::is_ready);
         let components: BTreeMap<String, String> = parts
             .iter()
             .map(|(name, state)| {
                 let state = match state {
                     State::Starting => "starting".to_owned(),
                     State::Ready => "ready".to_owned(),
+                    State::Noted(note) => format!("ready: {note}"),
                     State::Down(reason) => format!("down: {reason}"),
                 };
                 ((*name).to_owned(), state)
             })
             .collect();
-        let ready = components.values().all(|state| state == "ready");
         Report {
             state: if ready { "ready" } else { "unready" }.to_owned(),
             components,
@@ -87,6 +96,11 @@ impl Component {
     /// The part can serve.
     pub fn set_ready(&self) {
         self.set(State::Ready);
+    }
+
+    /// The part can serve, and a person should know `note`, which holds no secret.
+    pub fn set_noted(&self, note: impl Into<String>) {
+        self.set(State::Noted(note.into()));
     }
 
     /// The part cannot serve; `reason` is for people and holds no secret.

@@ -5,6 +5,8 @@
 
 pub mod acts;
 pub mod admin;
+pub mod history;
 pub mod status;
+pub mod verify;
 pub mod watch;
 pub mod wire;

@@ -32,9 +32,10 @@ pub use store::{POSTGRES_MIGRATIONS, POSTGRES_SCHEMA, SQLITE_MIGRATIONS};
 
 /// What `rc migrate` applies to PostgreSQL before ingest starts: each schema with its tables.
 #[must_use]
-pub fn postgres_migrations() -> [(&'static str, Migrations); 3] {
+pub fn postgres_migrations() -> [(&'static str, Migrations); 4] {
     [
         (POSTGRES_SCHEMA, POSTGRES_MIGRATIONS),
+        (POSTGRES_SCHEMA, crate::audit::outbox::postgres::MIGRATIONS),
         (POSTGRES_SCHEMA, rc_events::outbox::postgres::MIGRATIONS),
         (
             rc_events::bus::postgres::SCHEMA,

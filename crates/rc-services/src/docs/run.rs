@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use futures_util::FutureExt as _;
-use rc_events::consumer::BusWake;
+use rc_events::consumer::{BusWake, ConsumerHandle, ConsumerOptions, Policy};
+use rc_events::letters::{LetterFilter, Letters};
 use rc_events::{Bus, Consumer, ConsumerState, ConsumerStatus, PostgresBus, SqliteBus, Wake};
 use rc_model::ServiceId;
-use rc_model::telemetry::TelemetrySink;
+use rc_model::catalog::Builtin;
+use rc_model::project::PoisonPolicy;
 use rc_serve::readiness::Component;
 use rc_serve::{Edge, Tree, edge};
 use rc_store::{Error, ErrorKind, Postgres, PostgresOptions, SqliteOptions, StoreUrl};
@@ -25,8 +27,12 @@ use super::progress::Progress;
 use super::projector::{DocsProjection, IngestWake};
 use super::sqlite::SqliteDocs;
 use super::store::{CONSUMER, DocsStore};
+use crate::events::acts::Acts;
+use crate::events::admin::{self, Admin};
+use crate::events::history::{self, History};
 use crate::events::status::{self, ConsumerLine, Status};
 use crate::events::watch as events_watch;
+use crate::events::wire::Counts;
 use crate::service::{Deps, ServiceConfig, StartError};
 
 /// The service's name in the catalog.
@@ -98,16 +104,20 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
         events_watch::bus(SERVICE, Arc::clone(bus), ready, &workers);
     }
     let socket = parts.config.layout.socket(&service(SERVICE));
-    parts.serve(store, workers.clone(), &socket).map_err(|error| {
-        workers.stop();
-        StartError::new("RC-SRV-004", format!("cannot listen at {}", socket.display())).because(error)
-    })
+    let people = parts.people(&url, &workers).await;
+    parts
+        .serve(store, people, workers.clone(), &socket)
+        .map_err(|error| {
+            workers.stop();
+            StartError::new("RC-SRV-004", format!("cannot listen at {}", socket.display())).because(error)
+        })
 }
 
 /// What `rc migrate` applies to PostgreSQL before docs-api starts: each schema with its tables.
 #[must_use]
-pub fn postgres_migrations() -> [(&'static str, rc_store::Migrations); 2] {
+pub fn postgres_migrations() -> [(&'static str, rc_store::Migrations); 3] {
     [
+        (SCHEMA, crate::audit::outbox::postgres::MIGRATIONS),
         (SCHEMA, super::postgres::MIGRATIONS),
         (SCHEMA, rc_events::consumer::postgres::MIGRATIONS),
     ]
@@ -218,7 +228,16 @@ impl Parts {
                 meters: self.meters.clone(),
             },
             ready: self.projector_ready.clone(),
-            telemetry: self.deps.telemetry.clone(),
+            options: ConsumerOptions {
+                policy: match self.config.consumers.docs_api.policy {
+                    PoisonPolicy::Park => Policy::Park,
+                    PoisonPolicy::Skip => Policy::Skip,
+                    PoisonPolicy::Halt => Policy::Halt,
+                },
+                clock: Arc::clone(&self.deps.clock),
+                telemetry: self.deps.telemetry.clone(),
+                ..ConsumerOptions::default()
+            },
             following: Arc::clone(&self.following),
         }
     }
@@ -227,18 +246,52 @@ impl Parts {
     fn look(&self) -> status::Look {
         let following = Arc::clone(&self.following);
         Arc::new(move || {
-            let consumer = following
-                .load_full()
-                .map(|status| ConsumerLine::of(CONSUMER, &status.borrow()));
-            let status = Status {
-                consumers: consumer.into_iter().collect(),
-                ..Status::default()
-            };
-            futures_util::future::ready(Some(Ok(status))).boxed()
+            let consumer = following.load_full();
+            async move {
+                let Some(consumer) = consumer else {
+                    return Some(Ok(Status::default()));
+                };
+                let line = ConsumerLine::of(CONSUMER, &consumer.status());
+                let counts = consumer.count(&LetterFilter::default()).await;
+                Some(counts.map(|counts| Status {
+                    consumers: vec![line],
+                    letters: vec![Counts::of(CONSUMER, counts)],
+                    ..Status::default()
+                }))
+            }
+            .boxed()
         })
     }
 
-    fn serve(&self, store: Arc<dyn DocsStore>, workers: Tree, socket: &Path) -> io::Result<()> {
+    /// What people do with events: letters and replays of history.
+    async fn people(&self, url: &StoreUrl, workers: &Tree) -> axum::Router {
+        let Self { config, deps, .. } = self;
+        let acts = Acts::start(Builtin::DocsApi, SCHEMA, url, &config.layout, deps).await;
+        let following = Arc::clone(&self.following);
+        let letters = move || Some(following.load_full()? as Arc<dyn Letters>);
+        let ready = deps.readiness.component("letters");
+        events_watch::letters(SERVICE, letters.clone(), ready, &deps.metrics, workers);
+        let following = Arc::clone(&self.following);
+        let admin = Admin {
+            letters: Arc::new(letters),
+            acts: acts.clone(),
+        };
+        let history = History {
+            consumer: Arc::new(move || following.load().as_deref().cloned()),
+            acts,
+        };
+        status::router(self.look())
+            .merge(admin::router(admin))
+            .merge(history::router(history))
+    }
+
+    fn serve(
+        &self,
+        store: Arc<dyn DocsStore>,
+        people: axum::Router,
+        workers: Tree,
+        socket: &Path,
+    ) -> io::Result<()> {
         let flights = Flights::new(self.meters.shared.clone());
         let api = Api {
             store,
@@ -247,7 +300,7 @@ impl Parts {
         };
         let edge = Edge {
             service: SERVICE,
-            router: router(Arc::new(api)).merge(status::router(self.look())),
+            router: router(Arc::new(api)).merge(people),
             readiness: self.deps.readiness.clone(),
             metrics: self.deps.metrics.clone(),
             access: self.config.access,
@@ -348,23 +401,23 @@ async fn tidy_until_written(store: &dyn DocsStore, written: &watch::Receiver<u64
     }
 }
 
-/// The projector's status once it runs.
-type Following = Arc<ArcSwapOption<watch::Receiver<ConsumerStatus>>>;
+/// The projector's handle once it runs.
+type Following = Arc<ArcSwapOption<ConsumerHandle>>;
 
 /// The consumer and what its state means for `/ready`.
 struct Projector {
     following: Following,
     projection: DocsProjection,
     ready: Component,
-    telemetry: Option<Arc<dyn TelemetrySink>>,
+    options: ConsumerOptions,
 }
 
 impl Projector {
     async fn run(self, bus: Arc<dyn Bus>, wake: Arc<dyn Wake>, stopping: CancellationToken) {
         let lag = self.projection.meters.lag.clone();
-        let consumer = Consumer::new(bus, wake, Arc::new(self.projection)).with_telemetry(self.telemetry);
+        let consumer = Consumer::with_options(bus, wake, Arc::new(self.projection), self.options);
         let mut status = consumer.status();
-        self.following.store(Some(Arc::new(status.clone())));
+        self.following.store(Some(Arc::new(consumer.handle())));
         let ready = self.ready;
         let watch = async {
             while status.changed().await.is_ok() {

@@ -9,11 +9,14 @@ use std::sync::Arc;
 use rc_model::catalog::Builtin;
 use rc_model::{Clock, Layout, Problem, TraceContext};
 use rc_serve::{Metrics, Tree};
-use rc_store::{Postgres, Sqlite, SqliteOptions};
+use rc_store::{Postgres, PostgresOptions, Sqlite, SqliteOptions, StoreUrl};
 use serde_json::Value;
 
 use crate::audit::outbox::FULL_CODE;
 use crate::audit::{Act, Action, Actor, Full, Outbox, Outcome, Reason, Resource, Room, Sender};
+use crate::service::Deps;
+
+use super::admin::problem;
 
 /// Who asks, and why.
 #[derive(Debug, Clone)]
@@ -32,20 +35,25 @@ pub struct Acts {
 }
 
 impl Acts {
-    /// The outbox of `service`: in `db` where the store is PostgreSQL, else in a file of its own, so that a
+    /// The outbox of `service`: in its `schema` where the store is PostgreSQL, else in a file of its own, so that a
     /// read model that is thrown away takes no entries with it and its writer waits for none.
     ///
     /// # Errors
     /// When the file cannot be opened.
     pub async fn open(
         service: Builtin,
+        schema: &'static str,
+        store: &StoreUrl,
         layout: &Layout,
-        db: Option<&Postgres>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, rc_store::Error> {
-        let outbox = match db {
-            Some(db) => Outbox::postgres(db.clone(), service.name()),
-            None => {
+        let outbox = match store {
+            StoreUrl::Postgres(url) => {
+                let mut options = PostgresOptions::new("rc-events-audit", schema);
+                options.pool_max = 2;
+                Outbox::postgres(Postgres::connect(url, &options)?, service.name())
+            }
+            StoreUrl::Sqlite => {
                 let options = SqliteOptions {
                     readers: 1,
                     cache_kib: 256,
@@ -63,8 +71,33 @@ impl Acts {
         })
     }
 
+    /// As [`Self::open`], and takes entries to the ledger until `tree` stops. Without an outbox the service still
+    /// serves; it only lets nobody act on its events.
+    pub async fn start(
+        service: Builtin,
+        schema: &'static str,
+        store: &StoreUrl,
+        layout: &Layout,
+        deps: &Deps,
+    ) -> Option<Self> {
+        match Self::open(service, schema, store, layout, &deps.clock).await {
+            Ok(acts) => {
+                acts.deliver(layout, &deps.metrics, &deps.tree);
+                Some(acts)
+            }
+            Err(error) => {
+                tracing::error!(
+                    code = error.code(),
+                    ?error,
+                    "the audit outbox cannot be opened; nobody can act on dead letters until the next start"
+                );
+                None
+            }
+        }
+    }
+
     /// Takes entries to the ledger until `tree` stops.
-    pub fn deliver(&self, layout: &Layout, metrics: &Metrics, tree: &Tree) {
+    fn deliver(&self, layout: &Layout, metrics: &Metrics, tree: &Tree) {
         let sender = Sender::new(self.outbox.clone(), layout, metrics, Arc::clone(&self.clock));
         tree.spawn(
             format!("{}/audit", self.outbox.service()),
@@ -76,7 +109,7 @@ impl Acts {
     ///
     /// # Errors
     /// The problem to answer with.
-    pub async fn begin(
+    async fn begin(
         &self,
         asked: &Asked,
         action: Action,
@@ -88,9 +121,32 @@ impl Acts {
             .map_err(unrecorded)
     }
 
+    /// Records `action`, does it, and records that it failed when it did.
+    ///
+    /// # Errors
+    /// The problem to answer with: of the record, after which nothing was done, or of the act.
+    pub async fn act<T>(
+        &self,
+        asked: &Asked,
+        action: Action,
+        resource: &Resource,
+        detail: Value,
+        act: impl Future<Output = Result<T, rc_events::Error>>,
+    ) -> Result<T, Problem> {
+        self.begin(asked, action, resource, detail).await?;
+        match act.await {
+            Ok(done) => Ok(done),
+            Err(error) => {
+                let problem = problem(error);
+                self.failed(asked, action, resource, &problem).await;
+                Err(problem)
+            }
+        }
+    }
+
     /// Records that what was begun did not succeed. That it was tried is in the log already, so a failure here
     /// is only logged.
-    pub async fn failed(&self, asked: &Asked, action: Action, resource: &Resource, why: &Problem) {
+    async fn failed(&self, asked: &Asked, action: Action, resource: &Resource, why: &Problem) {
         let detail = serde_json::json!({ "code": why.code, "error": why.title, "detail": why.detail });
         let written = self.write(asked, action, resource, Outcome::Failed, detail, Room::Fact);
         if let Err(error) = written.await {
@@ -145,11 +201,6 @@ impl Acts {
     #[cfg(test)]
     pub(crate) fn outbox(&self) -> &Outbox {
         &self.outbox
-    }
-
-    /// Finishes what is queued and closes the file.
-    pub async fn close(&self) {
-        self.outbox.close().await;
     }
 }
 

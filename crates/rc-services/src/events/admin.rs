@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use http::request::Parts;
 use rc_events::Error;
 use rc_events::event::PAYLOAD_BYTES_MAX;
 use rc_events::letters::{Edit, LetterFilter, Letters, ReplayLetters};
@@ -74,41 +75,52 @@ async fn show(State(admin): State<Arc<Admin>>, Path(number): Path<i64>) -> Resul
 }
 
 async fn change(State(admin): State<Arc<Admin>>, request: Request) -> Result<Response, ApiError> {
+    let (parts, change) = read_request::<Change>(request).await?;
+    let asked = asked(&parts, change.reason)?;
+    let changed = admin.change(&asked, change.dry_run, change.what).await?;
+    Ok(axum::Json(changed).into_response())
+}
+
+/// The head of a request, and its body as JSON.
+pub(super) async fn read_request<T: DeserializeOwned>(request: Request) -> Result<(Parts, T), Problem> {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, BODY_BYTES_MAX)
         .await
         .map_err(|error| malformed(error.to_string()))?;
-    let change: Change = read(&body)?;
-    Reason::check(&change.reason).map_err(|what| malformed(format!("`reason`: {what}")))?;
+    let value = read(&body)?;
+    Ok((parts, value))
+}
+
+/// Who asks, and why. Only the owner of the process (and root) can open the socket; the kernel says who.
+pub(super) fn asked(parts: &Parts, reason: String) -> Result<Asked, Problem> {
+    Reason::check(&reason).map_err(|what| malformed(format!("`reason`: {what}")))?;
     let caller = parts.extensions.get::<ConnectInfo<CallerUid>>();
     let uid = caller.and_then(|ConnectInfo(CallerUid(uid))| *uid);
     let context = parts.extensions.get::<RequestContext>();
-    let asked = Asked {
-        // Only the owner of the process (and root) can open the socket; the kernel says who.
+    Ok(Asked {
         actor: Actor::OsUser(uid.unwrap_or_else(|| rustix::process::getuid().as_raw())),
-        reason: change.reason,
+        reason,
         trace: context.map_or_else(
             || RequestContext::from_headers(&parts.headers).trace,
             |context| context.trace,
         ),
-    };
-    let changed = admin.change(&asked, change.dry_run, change.what).await?;
-    Ok(axum::Json(changed).into_response())
+    })
+}
+
+/// Where acts are recorded; without that there are none.
+pub(super) fn acts(acts: Option<&Acts>) -> Result<&Acts, Problem> {
+    acts.ok_or_else(|| {
+        Problem::new(
+            503,
+            "RC-LED-020",
+            "the audit outbox cannot be opened, so nothing was done",
+        )
+    })
 }
 
 impl Admin {
     fn letters(&self) -> Result<Arc<dyn Letters>, Problem> {
         (self.letters)().ok_or_else(absent)
-    }
-
-    fn acts(&self) -> Result<&Acts, Problem> {
-        self.acts.as_ref().ok_or_else(|| {
-            Problem::new(
-                503,
-                "RC-LED-020",
-                "the audit outbox cannot be opened, so nothing was done",
-            )
-        })
     }
 
     async fn change(&self, asked: &Asked, dry_run: bool, what: What) -> Result<Changed, Problem> {
@@ -180,7 +192,7 @@ impl Admin {
         Ok(Changed::Edited(Box::new(LetterView::from(&letter))))
     }
 
-    /// Records `action`, does it, and records that it failed when it did.
+    /// Does `action` with its entry, which says how many letters it is about.
     async fn act<T>(
         &self,
         asked: &Asked,
@@ -190,7 +202,7 @@ impl Admin {
         mut detail: serde_json::Value,
         act: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Problem> {
-        let acts = self.acts()?;
+        let acts = acts(self.acts.as_ref())?;
         let counts = letters.count(filter).await.map_err(problem)?;
         detail["letters"] = counts.letters.into();
         detail["keys"] = counts.keys.into();
@@ -202,15 +214,7 @@ impl Admin {
             },
             tenant: filter.tenant.clone(),
         };
-        acts.begin(asked, action, &resource, fitting(detail)).await?;
-        match act.await {
-            Ok(done) => Ok(done),
-            Err(error) => {
-                let problem = problem(error);
-                acts.failed(asked, action, &resource, &problem).await;
-                Err(problem)
-            }
-        }
+        acts.act(asked, action, &resource, fitting(detail), act).await
     }
 }
 

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use rc_events::letters::{LetterFilter, Letters};
 use rc_events::{Bus, RelayStatus};
 use rc_model::{Clock, Timestamp};
 use rc_serve::readiness::Component;
@@ -16,6 +19,9 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// How long one such question may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often dead letters are counted.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
 
 /// Failures of the relay in a row after which it counts as not whole.
 const RELAY_FAILURES: u32 = 3;
@@ -59,6 +65,7 @@ pub struct RelayMeters {
     failures: Gauge,
     leading: Gauge,
     tail: Gauge,
+    parked: Gauge,
 }
 
 impl RelayMeters {
@@ -81,6 +88,8 @@ impl RelayMeters {
             registry.register("rc_relay_failures", help, of.failures);
             let help = "1 in the process that relays, 0 in one that stands by";
             registry.register("rc_relay_leading", help, of.leading);
+            let help = "Events that the bus refuses, with those that wait behind them";
+            registry.register("rc_relay_parked_events", help, of.parked);
             registry.register("rc_bus_tail", "The place of the newest event on the bus", of.tail);
         });
         meters
@@ -100,6 +109,7 @@ impl RelayMeters {
         self.failures.set(i64::from(status.failures));
         self.leading.set(i64::from(status.leading));
         self.tail.set(status.tail);
+        self.parked.set(int(status.parked.letters));
     }
 }
 
@@ -134,6 +144,57 @@ pub fn relay(
                 None => ready.set_down("no store"),
             }
             let pause = tokio::time::sleep(PROBE_EVERY);
+            if stopping.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
+    });
+}
+
+/// Labels of the gauge of dead letters; classes are words of the engine and its projections.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LetterLabels {
+    state: &'static str,
+    class: String,
+}
+
+/// Says in `/ready` and `/metrics` how many dead letters wait, until the tree stops. They do not make a service
+/// unready: everything else goes on.
+pub fn letters(
+    service: &'static str,
+    holder: impl Fn() -> Option<Arc<dyn Letters>> + Send + 'static,
+    ready: Component,
+    metrics: &Metrics,
+    tree: &Tree,
+) {
+    let gauge = Family::<LetterLabels, Gauge>::default();
+    metrics.with_registry(|registry| {
+        registry.register("rc_dead_letters", "Events that were set aside", gauge.clone());
+    });
+    ready.set_ready();
+    let stopping = tree.stopping();
+    tree.spawn(format!("{service}/letters-watch"), async move {
+        loop {
+            // A store that is away is told by its own part of `/ready`.
+            if let Some(letters) = holder()
+                && let Ok(counts) = letters.count(&LetterFilter::default()).await
+            {
+                gauge.clear();
+                for (state, class, letters) in counts.of {
+                    let state = state.as_str();
+                    gauge
+                        .get_or_create(&LetterLabels { state, class })
+                        .set(i64::try_from(letters).unwrap_or(i64::MAX));
+                }
+                match counts.letters {
+                    0 => ready.set_ready(),
+                    letters => ready.set_noted(format!(
+                        "{letters} dead letters of {} keys wait for a person: `rc events dlq list`",
+                        counts.keys
+                    )),
+                }
+            }
+            let pause = tokio::time::sleep(COUNT_EVERY);
             if stopping.run_until_cancelled(pause).await.is_none() {
                 return;
             }

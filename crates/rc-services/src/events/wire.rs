@@ -198,7 +198,7 @@ pub struct Count {
 }
 
 impl Counts {
-    pub(super) fn of(holder: &str, counts: LetterCounts) -> Self {
+    pub(crate) fn of(holder: &str, counts: LetterCounts) -> Self {
         let mut of: Vec<Count> = counts
             .of
             .into_iter()

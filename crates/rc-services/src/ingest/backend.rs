@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rc_events::letters::Letters;
 use rc_events::outbox::postgres::PostgresSource;
 use rc_events::outbox::sqlite::SqliteSource;
+use rc_events::relay::ParkedLetters;
 use rc_events::{Bus, PostgresBus, Relay, RelayOptions, RelayStatus, Source, SqliteBus};
 use rc_model::telemetry::TelemetrySink;
 use rc_model::{Clock, Timestamp};
@@ -33,7 +35,11 @@ pub(crate) struct Backend {
     pub(crate) store: Arc<dyn IngestStore>,
     pub(crate) bus: Arc<dyn Bus>,
     source: Arc<dyn Source>,
+    /// Makes a reader of the outbox that is not the relay's.
+    another: Box<dyn Fn() -> Arc<dyn Source> + Send + Sync>,
     pub(crate) relay: watch::Receiver<RelayStatus>,
+    /// What the bus refused.
+    pub(crate) letters: Option<Arc<dyn Letters>>,
     /// The bus's own handle, where it has a file to close.
     embedded: Option<Arc<SqliteBus>>,
 }
@@ -109,9 +115,16 @@ impl Backend {
                 (Arc::clone(&bus) as Arc<dyn Bus>, Some(bus))
             }
         };
-        let source = Arc::new(SqliteSource::new(db.clone(), ORIGIN));
+        let outbox = db.clone();
+        let source = move || Arc::new(SqliteSource::new(outbox.clone(), ORIGIN)) as Arc<dyn Source>;
         let store = Arc::new(SqliteIngestStore::new(db));
-        Ok(Self::assemble(store, source, bus, embedded, given))
+        Ok(Self::assemble(
+            store,
+            (source(), Box::new(source)),
+            bus,
+            embedded,
+            given,
+        ))
     }
 
     /// Connects to the database at `url` and starts the relay. Changes no table.
@@ -132,16 +145,24 @@ impl Backend {
             Some(bus) => Arc::clone(bus),
             None => Arc::new(PostgresBus::new(bus_pg, Arc::clone(&clock))),
         };
+        let outbox = pg.clone();
+        let another = move || Arc::new(PostgresSource::new(outbox.clone(), ORIGIN)) as Arc<dyn Source>;
         let source = Arc::new(PostgresSource::new(pg.clone(), ORIGIN));
         let hint = Arc::clone(&source);
         let committed = Arc::new(move || hint.committed());
         let store = Arc::new(PostgresIngestStore::new(pg, clock, committed, &given.tree));
-        Ok(Self::assemble(store, source, bus, None, given))
+        Ok(Self::assemble(
+            store,
+            (source, Box::new(another)),
+            bus,
+            None,
+            given,
+        ))
     }
 
     fn assemble(
         store: Arc<dyn IngestStore>,
-        source: Arc<dyn Source>,
+        (source, another): (Arc<dyn Source>, Box<dyn Fn() -> Arc<dyn Source> + Send + Sync>),
         bus: Arc<dyn Bus>,
         embedded: Option<Arc<SqliteBus>>,
         given: &Given,
@@ -153,13 +174,19 @@ impl Backend {
         let clock = Arc::clone(&given.clock);
         let relay = Relay::new(Arc::clone(&source), Arc::clone(&bus), clock, options);
         let status = relay.status();
+        let letters = source.parked().map(|parked| {
+            let letters = ParkedLetters::new(ORIGIN, parked, Arc::clone(&bus), Arc::clone(&given.clock));
+            Arc::new(letters) as Arc<dyn Letters>
+        });
         let tree = &given.tree;
         tree.spawn("ingest/relay", relay.run(tree.stopping()));
         Self {
             store,
             bus,
             source,
+            another,
             relay: status,
+            letters,
             embedded,
         }
     }
@@ -177,6 +204,11 @@ impl Backend {
                 false
             }
         }
+    }
+
+    /// The outbox and the bus, for a check beside the relay.
+    pub(crate) fn ends(&self) -> (Arc<dyn Source>, Arc<dyn Bus>) {
+        ((self.another)(), Arc::clone(&self.bus))
     }
 
     /// Waits until the outbox is empty, at most for `limit`.

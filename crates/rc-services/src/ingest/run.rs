@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use futures_util::FutureExt as _;
+use rc_events::letters::LetterFilter;
+use rc_model::catalog::Builtin;
 use rc_model::{Layout, ServiceId};
 use rc_serve::readiness::Component;
 use rc_serve::{Edge, Tree, edge};
@@ -17,8 +19,12 @@ use super::http::{self, App};
 use super::meters::Meters;
 use super::room::{self, Room};
 use super::{fault, limits};
+use crate::events::acts::Acts;
+use crate::events::admin::{self, Admin};
 use crate::events::status::{self, RelayLine, Status};
+use crate::events::verify::{self, Verify};
 use crate::events::watch;
+use crate::events::wire::Counts;
 use crate::service::{Deps, ServiceConfig, StartError};
 
 /// The service's name in the catalog.
@@ -87,10 +93,33 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
         meters: Meters::register(&deps.metrics),
         docs_socket: config.layout.socket(&service(DOCS_SERVICE)),
     };
+    let (holder, checked) = (Arc::clone(&backend), Arc::clone(&backend));
+    let letters = move || holder.load_full()?.letters.clone();
+    let acts = Acts::start(
+        Builtin::Ingest,
+        super::POSTGRES_SCHEMA,
+        &opener.url,
+        &config.layout,
+        &deps,
+    )
+    .await;
+    let ready = deps.readiness.component("letters");
+    watch::letters(SERVICE, letters.clone(), ready, &deps.metrics, &helpers);
+    let admin = Admin {
+        letters: Arc::new(letters),
+        acts: acts.clone(),
+    };
+    let verify = Verify {
+        ends: Arc::new(move || Some(checked.load_full()?.ends())),
+        acts,
+    };
     let edge_tree = Tree::new();
     let edge = Edge {
         service: SERVICE,
-        router: http::router(Arc::new(app)).merge(status::router(look(&backend, &deps))),
+        router: http::router(Arc::new(app))
+            .merge(status::router(look(&backend, &deps)))
+            .merge(admin::router(admin))
+            .merge(verify::router(verify)),
         readiness: deps.readiness.clone(),
         metrics: deps.metrics.clone(),
         access: config.access,
@@ -133,10 +162,16 @@ fn look(backend: &Arc<ArcSwapOption<Backend>>, deps: &Deps) -> status::Look {
         async move {
             let backend = backend?;
             let relay = RelayLine::of(ORIGIN, &backend.relay.borrow(), clock.now());
-            let relays = Status {
+            let mut relays = Status {
                 relays: vec![relay],
                 ..Status::default()
             };
+            if let Some(letters) = &backend.letters {
+                match letters.count(&LetterFilter::default()).await {
+                    Ok(counts) => relays.letters.push(Counts::of(ORIGIN, counts)),
+                    Err(error) => return Some(Err(error)),
+                }
+            }
             match Status::of_bus(backend.bus.as_ref()).await {
                 Ok(bus) => Some(Ok(relays.and(bus))),
                 // The relay says what is wrong with it.

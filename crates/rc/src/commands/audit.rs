@@ -10,7 +10,8 @@ use rc_ledger::{Error, Log, Signer, Vkey};
 use rc_model::Layout;
 use rc_model::catalog::Builtin;
 use rc_services::audit::{Outbox, Waiting};
-use rc_services::gateway::keys::POSTGRES_SCHEMA;
+use rc_services::gateway::keys;
+use rc_services::{docs, ingest};
 use rc_store::{Postgres, PostgresOptions, Sqlite, SqliteOptions, StoreUrl};
 
 use crate::cx::Cx;
@@ -103,13 +104,26 @@ impl Outboxes {
         let mut found = Self::default();
         let supervisor = layout.supervisor_db();
         found.add("rc-up", sqlite(supervisor, "rc-up").await);
-        let gateway = Builtin::Gateway.name();
         let url = cx.store_url().ok().and_then(|url| StoreUrl::parse(&url).ok());
-        let asked = match url {
-            Some(StoreUrl::Postgres(url)) => postgres(&url, gateway).await.map(Some),
-            Some(StoreUrl::Sqlite) | None => sqlite(layout.gateway_db(), gateway).await,
-        };
-        found.add(gateway, asked);
+        for (service, schema, file) in [
+            (Builtin::Gateway, keys::POSTGRES_SCHEMA, layout.gateway_db()),
+            (
+                Builtin::Ingest,
+                ingest::POSTGRES_SCHEMA,
+                layout.audit_db(&Builtin::Ingest.id()),
+            ),
+            (
+                Builtin::DocsApi,
+                docs::postgres::SCHEMA,
+                layout.audit_db(&Builtin::DocsApi.id()),
+            ),
+        ] {
+            let asked = match &url {
+                Some(StoreUrl::Postgres(url)) => postgres(url, schema, service.name()).await.map(Some),
+                Some(StoreUrl::Sqlite) | None => sqlite(file, service.name()).await,
+            };
+            found.add(service.name(), asked);
+        }
         found
     }
 
@@ -142,8 +156,12 @@ async fn sqlite(path: PathBuf, service: &'static str) -> Result<Option<Waiting>,
     waiting.map(Some)
 }
 
-async fn postgres(url: &str, service: &'static str) -> Result<Waiting, rc_store::Error> {
-    let mut options = PostgresOptions::new("rc audit", POSTGRES_SCHEMA);
+async fn postgres(
+    url: &str,
+    schema: &'static str,
+    service: &'static str,
+) -> Result<Waiting, rc_store::Error> {
+    let mut options = PostgresOptions::new("rc audit", schema);
     options.pool_max = 1;
     options.connect_time_max = STORE_TIME_MAX;
     options.pool_wait_max = STORE_TIME_MAX;

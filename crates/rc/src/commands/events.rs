@@ -11,7 +11,9 @@ mod install;
 mod letters;
 mod place;
 mod relay;
+mod replay;
 mod status;
+mod verify;
 
 /// Events: move them, watch them, check them, and decide about those that cannot be applied.
 ///
@@ -27,6 +29,8 @@ pub(crate) struct Args {
 enum Verb {
     Status(status::Args),
     Dlq(letters::Args),
+    Replay(replay::Args),
+    Verify(verify::Args),
     Relay(relay::Args),
     Install(install::Args),
 }
@@ -36,7 +40,7 @@ impl Args {
     pub(crate) fn keeps_running(&self) -> bool {
         match &self.verb {
             Verb::Relay(_) => true,
-            Verb::Status(_) | Verb::Dlq(_) | Verb::Install(_) => false,
+            Verb::Status(_) | Verb::Dlq(_) | Verb::Replay(_) | Verb::Verify(_) | Verb::Install(_) => false,
         }
     }
 }
@@ -45,6 +49,8 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
     match args.verb {
         Verb::Status(args) => status::run(cx, args).await,
         Verb::Dlq(args) => letters::run(cx, args).await,
+        Verb::Replay(args) => replay::run(cx, args).await,
+        Verb::Verify(args) => verify::run(cx, args).await,
         Verb::Relay(args) => relay::run(cx, args).await,
         Verb::Install(args) => install::run(cx, args).await,
     }

@@ -11,6 +11,7 @@ use rc_model::catalog::Builtin;
 use rc_model::project::AccessLog;
 use rc_model::{Layout, SystemClock, TenantId, Timestamp};
 use rc_serve::{Edge, Marks, Metrics, Readiness, Tree, edge, uds};
+use rc_store::StoreUrl;
 use serde_json::Value;
 
 use super::*;
@@ -145,7 +146,9 @@ impl World {
         let layout = Layout::new(folder.path());
         fs_err::create_dir_all(layout.data(&Builtin::DocsApi.id())).unwrap();
         let clock: Arc<dyn rc_model::Clock> = SystemClock::shared();
-        let acts = Acts::open(Builtin::DocsApi, &layout, None, &clock).await.unwrap();
+        let acts = Acts::open(Builtin::DocsApi, "docs", &StoreUrl::Sqlite, &layout, &clock)
+            .await
+            .unwrap();
         let letters: Arc<dyn Letters> = Arc::new(Fake {
             letters: Mutex::new(vec![letter(1), letter(2)]),
             fails,

@@ -246,6 +246,13 @@ impl Row {
                 more.extend(label.map(|label| format!("label `{label}`")));
                 more.extend(text("expires_at").map(|at| format!("until {at}")));
             }
+            "letter.edit" | "letter.replay" | "letter.drop" => {
+                let count = |name: &str| field(name).and_then(Value::as_u64);
+                if let (Some(letters), Some(keys)) = (count("letters"), count("keys")) {
+                    more.push(format!("{letters} letters of {keys} keys"));
+                }
+                more.extend(text("error").map(|error| printable(&error)));
+            }
             _ => {}
         }
         more
