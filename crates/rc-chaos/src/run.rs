@@ -28,6 +28,9 @@ const RESTART_PAUSE: Duration = Duration::from_millis(100);
 /// How long log, bus and consumer must agree before a run is over.
 const SETTLED_FOR: Duration = Duration::from_millis(1_600);
 
+/// The same when the bus has fewer events than the log: a relay that has just started says nothing of a backlog either.
+const QUIET_FOR: Duration = Duration::from_secs(20);
+
 /// How long they may usually take to agree once nothing happens to them any more.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(90);
 
@@ -277,7 +280,9 @@ impl Run<'_> {
             let quiet = relay.well && relay.waiting == 0 && self.world.tail().await == Some(consumer);
             settled = match settled {
                 Some((at, since)) if quiet && at == consumer => {
-                    if since.elapsed() >= SETTLED_FOR {
+                    // Where rows were set aside the bus never has all: then only time tells.
+                    let all = self.world.logged().await == Some(consumer);
+                    if since.elapsed() >= if all { SETTLED_FOR } else { QUIET_FOR } {
                         return Ok(None);
                     }
                     settled

@@ -161,6 +161,14 @@ impl At {
         }
     }
 
+    /// How many events the log has.
+    pub(crate) async fn count(&self) -> Result<i64> {
+        match self {
+            Self::Sqlite(path) => sqlite::count(path).await,
+            Self::Poll(url) | Self::Slot(url) => postgres::count(url).await,
+        }
+    }
+
     /// What the log has, for the history; read by SQL, not by the code that is tested.
     pub(crate) async fn log(&self) -> Result<Vec<Fact>> {
         match self {

@@ -320,6 +320,12 @@ impl World {
             .ok()
     }
 
+    /// How many events the log has, when it can be asked.
+    pub(crate) async fn logged(&self) -> Option<i64> {
+        let at: source::At = self.source().parse().ok()?;
+        at.count().await.ok()
+    }
+
     /// What log, bus and consumer have.
     pub(crate) async fn read_back(&self, mut take: impl FnMut(Line)) -> Result<()> {
         let parse = |text: String| crate::failure::Failure::new(text);

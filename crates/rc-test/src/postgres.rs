@@ -298,12 +298,27 @@ impl Postgres {
             .next()
             .expect("its first line is the process id")
             .trim();
-        let children = fs_err::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        for pid in std::iter::once(pid).chain(children.split_whitespace()) {
+        let signal = |pid: &str, signal| {
             if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
                 // One that ended meanwhile is what we want.
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                let _ = rustix::process::kill_process(pid, signal);
             }
+        };
+        // Stopped first: it must not start another process while its processes are counted.
+        signal(pid, rustix::process::Signal::STOP);
+        let children = fs_err::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        for pid in children.split_whitespace().chain([pid]) {
+            signal(pid, rustix::process::Signal::KILL);
+        }
+        // The next server wants the shared memory that the last of them lets go. A dead one that nobody has
+        // waited for yet has let it go.
+        let lives = |pid: &str| {
+            let stat = fs_err::read_to_string(format!("/proc/{pid}/stat"));
+            stat.is_ok_and(|stat| !stat.contains(") Z "))
+        };
+        let until = tokio::time::Instant::now() + START_TIME_MAX;
+        while children.split_whitespace().any(lives) && tokio::time::Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
         }
         self.stop();
     }

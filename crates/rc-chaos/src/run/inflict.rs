@@ -11,8 +11,8 @@ use crate::failure::Result;
 use crate::fault::{Fault, Network, Planned, Role};
 use crate::process::Process;
 
-/// How long an armed process may take to come to its crash point.
-const CRASH_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long an armed process may take to come to its crash point: a relay first waits for the lease of the one before.
+const CRASH_TIME_MAX: Duration = Duration::from_secs(9);
 
 /// How long a machine has its power at least.
 const POWER_TIME: Duration = Duration::from_millis(600);

@@ -192,6 +192,15 @@ pub(crate) fn poll(url: &str) -> Result<Arc<dyn Source>> {
     Ok(Arc::new(PostgresSource::new(connect(url)?, ORIGIN)))
 }
 
+/// How many events the outbox has.
+pub(crate) async fn count(url: &str) -> Result<i64> {
+    let db = connect(url)?;
+    let mut client = db.client().await?;
+    let tx = client.system().await?;
+    let count = "SELECT count(*) FROM outbox";
+    Ok(tx.query_one(count, &[]).await?.try_get(0)?)
+}
+
 /// What the outbox has.
 pub(crate) async fn log(url: &str) -> Result<Vec<Fact>> {
     let db = connect(url)?;

@@ -88,6 +88,17 @@ pub(crate) fn source(path: &Path) -> Result<Arc<dyn Source>> {
     Ok(Arc::new(SqliteSource::new(db, ORIGIN)))
 }
 
+/// How many events the outbox has.
+pub(crate) async fn count(path: &Path) -> Result<i64> {
+    let db = Sqlite::open_readonly(path, SqliteOptions::default())?;
+    let count = "SELECT count(*) FROM outbox";
+    Ok(db
+        .read("chaos.count", |conn| {
+            Ok(conn.query_row(count, [], |row| row.get(0))?)
+        })
+        .await?)
+}
+
 /// What the outbox has.
 pub(crate) async fn log(path: &Path) -> Result<Vec<Fact>> {
     let options = SqliteOptions {
