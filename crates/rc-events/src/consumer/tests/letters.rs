@@ -425,7 +425,8 @@ async fn live_a_gap_is_fetched_from_the_log_or_waits_for_its_repair() {
 #[tokio::test]
 async fn live_history_is_replayed_to_this_consumer_and_changes_no_number() {
     for (world, picky) in worlds().await {
-        let events = (1..=30).map(|kseq| with(if kseq % 2 == 0 { "a" } else { "b" }, kseq.div_ceil(2), "good"));
+        let events =
+            (1_u64..=30).map(|kseq| with(if kseq % 2 == 0 { "a" } else { "b" }, kseq.div_ceil(2), "good"));
         publish(&world, 0, events.collect()).await;
         let (mut running, handle) = start(&world, &picky, ConsumerOptions::default());
         running.until(|status| status.position == 30).await;
