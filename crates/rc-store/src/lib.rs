@@ -18,7 +18,9 @@ pub mod url;
 
 pub use error::{Error, ErrorKind};
 pub use migrate::{Migration, MigrationReport, MigrationStatus, Migrations};
-pub use postgres::{ByteStream, PgAddress, PgClient, PgScope, Postgres, PostgresOptions, SystemTx, TenantTx};
+pub use postgres::{
+    ByteStream, Param, PgAddress, PgClient, PgScope, Postgres, PostgresOptions, SystemTx, TenantTx,
+};
 pub use sqlite::{Conn, Sqlite, SqliteOptions, TenantDb};
 pub use tenant::{TenantConn, TenantSql};
 pub use url::StoreUrl;

@@ -21,7 +21,7 @@ use crate::{Error, ErrorKind};
 
 pub(crate) use config::config_of;
 
-pub use client::{PgClient, PgScope, SystemTx, TenantTx};
+pub use client::{Param, PgClient, PgScope, SystemTx, TenantTx};
 pub use dial::{ByteStream, PgAddress};
 
 /// Connections a service holds at most; PostgreSQL's default allows 100 for everybody.

@@ -1,11 +1,15 @@
 //! A pooled connection and its two kinds of transactions.
 
+mod flight;
+
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Transaction};
+use deadpool_postgres::{ClientWrapper, Object};
 use postgres_types::ToSql;
 use rc_model::TenantId;
 use tokio_postgres::Row;
@@ -16,8 +20,8 @@ use crate::tenant::TENANT_PLACEHOLDER;
 use crate::trace::Shapes;
 use crate::{Error, TenantSql};
 
-const SET_TENANT: &str = "SELECT set_config('rc.tenant', $1, true), set_config('rc.scope', 'tenant', true)";
-const SET_SYSTEM: &str = "SELECT set_config('rc.scope', 'system', true)";
+/// A parameter of a statement.
+pub type Param<'p> = &'p (dyn ToSql + Sync);
 
 /// Whose rows a transaction may touch.
 #[derive(Debug, Clone, Copy)]
@@ -118,37 +122,37 @@ impl PgClient {
         Call::ended(call, done, |()| None)
     }
 
-    /// Begins a transaction and says whose it is: one span for both.
+    /// Begins a transaction and says whose it is, in one round trip.
     async fn begin(&mut self, scope: PgScope<'_>) -> Result<SystemTx<'_>, Error> {
         let call = Call::beginning(&self.shapes, std::mem::take(&mut self.waited));
-        let object = self.object.as_mut().expect("the object is there until the drop");
-        let (broken, limit, shapes) = (&self.broken, self.answer_time_max, &*self.shapes);
-        let begin = async {
-            let tx = answer(broken, limit, object.transaction()).await?;
-            let tx = SystemTx {
-                tx,
-                broken,
-                limit,
-                shapes,
-            };
-            match scope {
-                PgScope::Tenant(tenant) => tx.run(SET_TENANT, &[&tenant.as_str()]).await?,
-                PgScope::System => tx.run(SET_SYSTEM, &[]).await?,
-            };
-            Ok(tx)
+        // A tenant's id is a DNS label: it cannot end a string.
+        let begin = match scope {
+            PgScope::Tenant(tenant) => format!(
+                "START TRANSACTION; SELECT set_config('rc.tenant', '{tenant}', true), \
+                 set_config('rc.scope', 'tenant', true)"
+            ),
+            PgScope::System => "START TRANSACTION; SELECT set_config('rc.scope', 'system', true)".to_owned(),
         };
-        Call::ended(call, begin.await, |_| None)
+        let tx = SystemTx {
+            client: self.object.as_ref().expect("the object is there until the drop"),
+            open: AtomicBool::new(true),
+            broken: &self.broken,
+            limit: self.answer_time_max,
+            shapes: &self.shapes,
+        };
+        let begun = answer(tx.broken, tx.limit, tx.client.batch_execute(&begin)).await;
+        Call::ended(call, begun.map(|()| tx), |_| None)
     }
 }
 
 /// Waits for the server, but not for ever.
-async fn answer<T>(
+async fn answer<T, E: Into<Error>>(
     broken: &AtomicBool,
     limit: Duration,
-    call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    call: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Error> {
     match tokio::time::timeout(limit, call).await {
-        Ok(outcome) => Ok(outcome?),
+        Ok(outcome) => outcome.map_err(Into::into),
         Err(_) => {
             broken.store(true, Ordering::Relaxed);
             Err(no_answer())
@@ -158,7 +162,9 @@ async fn answer<T>(
 
 /// A transaction that sees every tenant's rows. Dropping it rolls back.
 pub struct SystemTx<'c> {
-    tx: Transaction<'c>,
+    client: &'c ClientWrapper,
+    /// Until its end was sent.
+    open: AtomicBool,
     broken: &'c AtomicBool,
     limit: Duration,
     shapes: &'c Shapes,
@@ -170,33 +176,37 @@ impl std::fmt::Debug for SystemTx<'_> {
     }
 }
 
+impl Drop for SystemTx<'_> {
+    fn drop(&mut self) {
+        if *self.open.get_mut() {
+            // The first poll sends it, before whatever the connection is used for next.
+            let rollback = pin!(self.client.batch_execute("ROLLBACK"));
+            let _ = rollback.poll(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+}
+
 impl SystemTx<'_> {
     /// Runs a statement, prepared once a connection; the number of changed rows.
     ///
     /// # Errors
     /// As the server says.
-    pub async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
-        let call = Call::here(self.shapes, sql);
-        Call::ended(call, self.run(sql, params).await, |_| None)
-    }
-
-    /// As [`Self::execute`], without a span.
-    async fn run(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
-        answer(self.broken, self.limit, async {
-            let statement = self.tx.prepare_cached(sql).await?;
-            self.tx.execute(&statement, params).await
-        })
-        .await
+    pub async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, Error> {
+        let ask = async {
+            let statement = self.client.prepare_cached(sql).await?;
+            self.client.execute(&statement, params).await
+        };
+        self.traced(sql, ask, |_| None).await
     }
 
     /// All rows of a query; the statement itself must bound their number.
     ///
     /// # Errors
     /// As the server says.
-    pub async fn query(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+    pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
         let ask = async {
-            let statement = self.tx.prepare_cached(sql).await?;
-            self.tx.query(&statement, params).await
+            let statement = self.client.prepare_cached(sql).await?;
+            self.client.query(&statement, params).await
         };
         self.traced(sql, ask, |rows| Some(rows.len())).await
     }
@@ -205,10 +215,10 @@ impl SystemTx<'_> {
     ///
     /// # Errors
     /// As the server says, and when there are more rows.
-    pub async fn query_opt(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, Error> {
+    pub async fn query_opt(&self, sql: &str, params: &[Param<'_>]) -> Result<Option<Row>, Error> {
         let ask = async {
-            let statement = self.tx.prepare_cached(sql).await?;
-            self.tx.query_opt(&statement, params).await
+            let statement = self.client.prepare_cached(sql).await?;
+            self.client.query_opt(&statement, params).await
         };
         self.traced(sql, ask, |row| Some(usize::from(row.is_some())))
             .await
@@ -218,10 +228,10 @@ impl SystemTx<'_> {
     ///
     /// # Errors
     /// As the server says, and when there is none or more than one.
-    pub async fn query_one(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
+    pub async fn query_one(&self, sql: &str, params: &[Param<'_>]) -> Result<Row, Error> {
         let ask = async {
-            let statement = self.tx.prepare_cached(sql).await?;
-            self.tx.query_one(&statement, params).await
+            let statement = self.client.prepare_cached(sql).await?;
+            self.client.query_one(&statement, params).await
         };
         self.traced(sql, ask, |_| Some(1)).await
     }
@@ -231,7 +241,7 @@ impl SystemTx<'_> {
     /// # Errors
     /// As the server says.
     pub async fn batch(&self, sql: &str) -> Result<(), Error> {
-        self.traced(sql, self.tx.batch_execute(sql), |()| None).await
+        self.traced(sql, self.client.batch_execute(sql), |()| None).await
     }
 
     /// Makes it durable.
@@ -239,9 +249,7 @@ impl SystemTx<'_> {
     /// # Errors
     /// As the server says. After [`crate::ErrorKind::Unavailable`] it is unknown whether it happened.
     pub async fn commit(self) -> Result<(), Error> {
-        let call = Call::here(self.shapes, "COMMIT");
-        let done = answer(self.broken, self.limit, self.tx.commit()).await;
-        Call::ended(call, done, |()| None)
+        self.end("COMMIT").await
     }
 
     /// Takes everything back and waits for the server to say so.
@@ -249,9 +257,15 @@ impl SystemTx<'_> {
     /// # Errors
     /// As the server says.
     pub async fn rollback(self) -> Result<(), Error> {
-        let call = Call::here(self.shapes, "ROLLBACK");
-        let done = answer(self.broken, self.limit, self.tx.rollback()).await;
-        Call::ended(call, done, |()| None)
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(&self, sql: &str) -> Result<(), Error> {
+        let end = async {
+            self.open.store(false, Ordering::Relaxed);
+            self.client.batch_execute(sql).await
+        };
+        self.traced(sql, end, |()| None).await
     }
 
     /// Waits for the server, with a span for who traces it. `rows`: how many came.
@@ -292,7 +306,7 @@ impl TenantTx<'_> {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn execute(&self, sql: TenantSql, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
+    pub async fn execute(&self, sql: TenantSql, params: &[Param<'_>]) -> Result<u64, Error> {
         let tenant = self.tenant.as_str();
         self.tx.execute(plain(sql)?, &with_tenant(&tenant, params)).await
     }
@@ -301,7 +315,7 @@ impl TenantTx<'_> {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn query(&self, sql: TenantSql, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+    pub async fn query(&self, sql: TenantSql, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
         let tenant = self.tenant.as_str();
         self.tx.query(plain(sql)?, &with_tenant(&tenant, params)).await
     }
@@ -310,11 +324,7 @@ impl TenantTx<'_> {
     ///
     /// # Errors
     /// As the server says, and when there are more rows.
-    pub async fn query_opt(
-        &self,
-        sql: TenantSql,
-        params: &[&(dyn ToSql + Sync)],
-    ) -> Result<Option<Row>, Error> {
+    pub async fn query_opt(&self, sql: TenantSql, params: &[Param<'_>]) -> Result<Option<Row>, Error> {
         let tenant = self.tenant.as_str();
         self.tx
             .query_opt(plain(sql)?, &with_tenant(&tenant, params))
@@ -338,8 +348,8 @@ impl TenantTx<'_> {
     }
 }
 
-fn with_tenant<'p>(tenant: &'p &'p str, params: &[&'p (dyn ToSql + Sync)]) -> Vec<&'p (dyn ToSql + Sync)> {
-    let mut all: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(params.len() + 1);
+fn with_tenant<'p>(tenant: &'p &'p str, params: &[Param<'p>]) -> Vec<Param<'p>> {
+    let mut all: Vec<Param<'p>> = Vec::with_capacity(params.len() + 1);
     all.push(tenant);
     all.extend_from_slice(params);
     all

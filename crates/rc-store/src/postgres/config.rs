@@ -138,9 +138,12 @@ pub(super) fn with_limits(target: &Target, options: &PostgresOptions) -> Result<
     if !is_identifier(options.schema) {
         return Err(Error::bug(format!("`{}` is not a schema name", options.schema)));
     }
+    // Statements are prepared once a connection, often while their tables are still empty, and such a plan stays
+    // until somebody analyses them: it must be one that is right for the full table. All of ours have an index.
     let ours = format!(
         "-c search_path={schema} -c statement_timeout={statement} -c lock_timeout={lock} \
-         -c idle_in_transaction_session_timeout={idle} -c timezone=UTC -c client_min_messages=warning",
+         -c idle_in_transaction_session_timeout={idle} -c timezone=UTC -c client_min_messages=warning \
+         -c enable_seqscan=off",
         schema = options.schema,
         statement = options.statement_time_max.as_millis(),
         lock = LOCK_WAIT_MAX.as_millis(),

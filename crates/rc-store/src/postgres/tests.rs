@@ -318,3 +318,21 @@ fn tls_that_is_asked_for_is_not_silently_left_out() {
     assert_eq!(error.kind(), ErrorKind::Url);
     assert!(error.to_string().contains("sslrootcert"), "{error}");
 }
+
+/// A plan that was made for a table of one page must not read all of it later.
+#[tokio::test]
+async fn live_a_plan_made_on_an_empty_table_uses_the_index() {
+    const EXPLAIN: &str = "EXPLAIN EXECUTE probe('acme', '1')";
+    let store = store().await;
+    let mut client = store.client().await.unwrap();
+    let tx = client.system().await.unwrap();
+    tx.batch("PREPARE probe(text, text) AS SELECT body FROM docs WHERE tenant = $1 AND id = $2")
+        .await
+        .unwrap();
+    tx.batch("SET LOCAL plan_cache_mode = force_generic_plan; EXECUTE probe('acme', '1')")
+        .await
+        .unwrap();
+    let plan = tx.query(EXPLAIN, &[]).await.unwrap();
+    let plan: Vec<&str> = plan.iter().map(|row| row.get(0)).collect();
+    assert!(plan[0].starts_with("Index Scan"), "{plan:?}");
+}

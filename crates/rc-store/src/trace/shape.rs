@@ -229,6 +229,13 @@ fn updated(pieces: &[Piece<'_>]) -> Option<String> {
 }
 
 fn table(pieces: &[Piece<'_>]) -> Option<String> {
+    // `unnest(..) AS k CROSS JOIN LATERAL (SELECT .. FROM t WHERE t.key = k)` reads `t`.
+    if let [lateral, open, inside @ ..] = pieces
+        && lateral.token.is_word("lateral")
+        && open.token.is_mark("(")
+    {
+        return table_behind(inside, &["from", "join"]);
+    }
     let skipped = ["if", "not", "exists", "only"];
     let start = pieces
         .iter()

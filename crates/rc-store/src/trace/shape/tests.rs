@@ -92,6 +92,10 @@ fn names_say_verb_and_table() {
             "SELECT e.n FROM unnest($2::text[]) AS e JOIN consumer_keys k ON true",
             "SELECT consumer_keys",
         ),
+        (
+            "SELECT k.* FROM unnest($2::text[]) AS a (id) CROSS JOIN LATERAL (SELECT id FROM t WHERE id = a.id) AS k",
+            "SELECT t",
+        ),
         ("SELECT a FROM (SELECT 1) x", "SELECT"),
         (
             "CREATE TABLE IF NOT EXISTS schema_migrations (a TEXT)",
