@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rc_model::{Clock, TenantId, Timestamp, TraceContext};
-use rc_store::{Migration, Migrations, Postgres, SystemTx};
+use rc_store::{Migration, Migrations, Param, Postgres, SystemTx};
 use tokio::sync::watch;
 use tokio_postgres::Row;
 
@@ -209,8 +209,12 @@ impl PostgresBus {
         let at_ms = self.clock.now().unix_ms();
         let mut client = self.db.client().await?;
         let tx = client.system().await?;
-        let mut state = State::of(&tx.query_one(LOCK_STATE, &[]).await?)?;
-        let actual = cursor(&tx, &publish.origin).await?;
+        // The cursor is read after the lock was had, in the same round trip.
+        let [state, at] = tx
+            .flight(&[(LOCK_STATE, &[]), (CURSOR, &[&publish.origin])])
+            .await?;
+        let mut state = State::of(&state)?;
+        let actual = cursor_of(at.first())?;
         if actual != publish.expected {
             return Err(Error::Fenced(Box::new(Fenced {
                 origin: publish.origin.clone(),
@@ -239,37 +243,35 @@ impl PostgresBus {
             .collect();
         let payloads: Vec<&[u8]> = events.iter().map(|event| &event.payload[..]).collect();
         let numberings: Vec<i16> = events.iter().map(|event| event.numbering.code()).collect();
-        tx.execute(
-            INSERT,
-            &[
-                &publish.origin,
-                &at_ms,
-                &seqs,
-                &positions,
-                &tenants,
-                &topics,
-                &keys,
-                &numbers,
-                &ids,
-                &fingerprints,
-                &types,
-                &schemas,
-                &times,
-                &traces,
-                &payloads,
-                &numberings,
-            ],
-        )
-        .await?;
         let bytes: usize = events.iter().map(|event| event.bytes()).sum();
         state.tail = first + i64::try_from(records.len()).unwrap_or(0) - 1;
         state.bytes = state
             .bytes
             .saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
-        state.store(&tx).await?;
-        tx.execute(SET_CURSOR, &[&publish.origin, &publish.cursor.as_str()])
-            .await?;
-        tx.commit().await?;
+        let insert: [Param<'_>; 16] = [
+            &publish.origin,
+            &at_ms,
+            &seqs,
+            &positions,
+            &tenants,
+            &topics,
+            &keys,
+            &numbers,
+            &ids,
+            &fingerprints,
+            &types,
+            &schemas,
+            &times,
+            &traces,
+            &payloads,
+            &numberings,
+        ];
+        tx.commit_after(&[
+            (INSERT, &insert),
+            (SET_STATE, &[&state.tail, &state.first, &state.bytes]),
+            (SET_CURSOR, &[&publish.origin, &publish.cursor.as_str()]),
+        ])
+        .await?;
         Ok(state.tail)
     }
 
@@ -286,7 +288,9 @@ impl PostgresBus {
         let mut client = self.db.client().await?;
         let tx = client.system().await?;
         let bytes = i64::try_from(limit.bytes).unwrap_or(i64::MAX);
-        let rows = tx.query(READ, &[&after, &limit.rows_i64(), &bytes]).await?;
+        let [rows, state] = tx
+            .flight(&[(READ, &[&after, &limit.rows_i64(), &bytes]), (STATE, &[])])
+            .await?;
         let mut events = Vec::with_capacity(rows.len());
         for row in &rows {
             let mut event = event_of(row, 1)?;
@@ -300,7 +304,7 @@ impl PostgresBus {
         }
         // After the read: rows that retention took meanwhile show as a higher `first`. Those below it that
         // their partition still has are as good as gone, so that what is kept does not depend on its borders.
-        let state = State::of(&tx.query_one(STATE, &[]).await?)?;
+        let state = State::of(&state)?;
         super::check_kept(after, state.first, state.tail)?;
         super::check_gapless(after, &events)?;
         Ok(events)
@@ -309,7 +313,7 @@ impl PostgresBus {
     async fn clean(&self, retention: &Retention, now: Timestamp) -> Result<Retained, rc_store::Error> {
         let mut client = self.db.client().await?;
         let tx = client.system().await?;
-        let mut state = State::of(&tx.query_one(LOCK_STATE, &[]).await?)?;
+        let mut state = State::of(&tx.query(LOCK_STATE, &[]).await?)?;
         let lag_max = i64::try_from(retention.consumer_lag_max).unwrap_or(i64::MAX);
         let mut lost: Vec<String> = Vec::new();
         for row in tx.query(LOSE, &[&state.tail.saturating_sub(lag_max)]).await? {
@@ -355,7 +359,10 @@ struct State {
 }
 
 impl State {
-    fn of(row: &Row) -> Result<Self, rc_store::Error> {
+    fn of(rows: &[Row]) -> Result<Self, rc_store::Error> {
+        let row = rows
+            .first()
+            .ok_or_else(|| Error::damaged("the bus has lost the row of its state"))?;
         Ok(Self {
             tail: row.try_get(0)?,
             first: row.try_get(1)?,
@@ -371,7 +378,11 @@ impl State {
 }
 
 async fn cursor(tx: &SystemTx<'_>, origin: &str) -> Result<Cursor, rc_store::Error> {
-    match tx.query_opt(CURSOR, &[&origin]).await? {
+    cursor_of(tx.query_opt(CURSOR, &[&origin]).await?.as_ref())
+}
+
+fn cursor_of(row: Option<&Row>) -> Result<Cursor, rc_store::Error> {
+    match row {
         Some(row) => Ok(Cursor::new(row.try_get::<_, String>(0)?)),
         None => Ok(Cursor::default()),
     }
@@ -427,7 +438,7 @@ impl Bus for PostgresBus {
             let read = async {
                 let mut client = self.db.client().await?;
                 let tx = client.system().await?;
-                Ok(State::of(&tx.query_one(STATE, &[]).await?)?.tail)
+                Ok(State::of(&tx.query(STATE, &[]).await?)?.tail)
             };
             read.await.map_err(Error::from_store("failed to read the bus"))
         })

@@ -11,7 +11,8 @@ pub(crate) mod parts;
 pub mod rebase;
 mod snapshot;
 
-use rc_store::{Migration, Migrations, TenantSql, TenantTx};
+use rc_model::TenantId;
+use rc_store::{Migration, Migrations, Param, TenantSql, TenantTx};
 
 use crate::event::NewEvent;
 use crate::lease::LEASES;
@@ -102,7 +103,8 @@ DROP TABLE outbox_parked",
     ],
 );
 
-const INSERT: TenantSql = TenantSql::new(
+/// Appends the events of one tenant; its parameters are made by [`Columns`].
+pub const INSERT: TenantSql = TenantSql::new(
     "INSERT INTO outbox
         (tenant, topic, key, kseq, id, fingerprint, type, schema, time_ms, traceparent, payload)
      SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[], $5::uuid[], $6::bytea[], $7::text[],
@@ -112,47 +114,77 @@ const INSERT: TenantSql = TenantSql::new(
 /// Appends events of the transaction's tenant: one statement for all of them.
 ///
 /// # Errors
-/// [`Error::Invalid`] (travelling inside the store's error) for an event that breaks a limit or belongs
-/// to another tenant; what the server says.
+/// As [`Columns::of`]; what the server says.
 pub async fn append(tx: &TenantTx<'_>, events: &[NewEvent]) -> Result<(), rc_store::Error> {
     if events.is_empty() {
         return Ok(());
     }
-    for event in events {
-        event.check()?;
-        if event.tenant != *tx.tenant() {
-            return Err(Error::invalid("the event belongs to another tenant than its transaction").into());
-        }
-    }
-    let topics: Vec<&str> = events.iter().map(|event| &*event.topic).collect();
-    let keys: Vec<&str> = events.iter().map(|event| &*event.key).collect();
-    let numbers: Vec<i64> = events.iter().map(|event| event.kseq.cast_signed()).collect();
-    let ids: Vec<uuid::Uuid> = events.iter().map(|event| event.id).collect();
-    let fingerprints: Vec<&[u8]> = events.iter().map(|event| &event.fingerprint[..]).collect();
-    let types: Vec<&str> = events.iter().map(|event| &*event.event_type).collect();
-    let schemas: Vec<i32> = events.iter().map(|event| i32::from(event.schema)).collect();
-    let times: Vec<i64> = events.iter().map(|event| event.time.unix_ms()).collect();
-    let traces: Vec<Option<String>> = events
-        .iter()
-        .map(|event| event.trace.map(|trace| trace.to_string()))
-        .collect();
-    let payloads: Vec<&[u8]> = events.iter().map(|event| &event.payload[..]).collect();
-    tx.execute(
-        INSERT,
-        &[
-            &topics,
-            &keys,
-            &numbers,
-            &ids,
-            &fingerprints,
-            &types,
-            &schemas,
-            &times,
-            &traces,
-            &payloads,
-        ],
-    )
-    .await?;
+    tx.execute(INSERT, &Columns::of(tx.tenant(), events)?.params())
+        .await?;
     faults::point("outbox.after_append");
     Ok(())
+}
+
+/// Events as the columns of the statement that appends them, for who sends it with others:
+/// `tx.commit_after(&[.., (INSERT, &columns.params())])`.
+#[derive(Debug)]
+pub struct Columns<'e> {
+    topics: Vec<&'e str>,
+    keys: Vec<&'e str>,
+    numbers: Vec<i64>,
+    ids: Vec<uuid::Uuid>,
+    fingerprints: Vec<&'e [u8]>,
+    types: Vec<&'e str>,
+    schemas: Vec<i32>,
+    times: Vec<i64>,
+    traces: Vec<Option<String>>,
+    payloads: Vec<&'e [u8]>,
+}
+
+impl<'e> Columns<'e> {
+    /// The columns of `events`, all of `tenant`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] (travelling inside the store's error) for an event that breaks a limit or belongs
+    /// to another tenant.
+    pub fn of(tenant: &TenantId, events: &'e [NewEvent]) -> Result<Self, rc_store::Error> {
+        for event in events {
+            event.check()?;
+            if event.tenant != *tenant {
+                return Err(
+                    Error::invalid("the event belongs to another tenant than its transaction").into(),
+                );
+            }
+        }
+        let trace = |event: &NewEvent| event.trace.map(|trace| trace.to_string());
+        Ok(Self {
+            topics: events.iter().map(|event| &*event.topic).collect(),
+            keys: events.iter().map(|event| &*event.key).collect(),
+            numbers: events.iter().map(|event| event.kseq.cast_signed()).collect(),
+            ids: events.iter().map(|event| event.id).collect(),
+            fingerprints: events.iter().map(|event| &event.fingerprint[..]).collect(),
+            types: events.iter().map(|event| &*event.event_type).collect(),
+            schemas: events.iter().map(|event| i32::from(event.schema)).collect(),
+            times: events.iter().map(|event| event.time.unix_ms()).collect(),
+            traces: events.iter().map(trace).collect(),
+            payloads: events.iter().map(|event| &event.payload[..]).collect(),
+        })
+    }
+
+    /// The parameters of [`INSERT`], from `$2` on.
+    #[must_use]
+    pub fn params(&self) -> [Param<'_>; 10] {
+        [
+            &self.topics,
+            &self.keys,
+            &self.numbers,
+            &self.ids,
+            &self.fingerprints,
+            &self.types,
+            &self.schemas,
+            &self.times,
+            &self.traces,
+            &self.payloads,
+        ]
+    }
 }
