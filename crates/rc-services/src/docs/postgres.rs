@@ -15,7 +15,7 @@ use rc_events::{Applied, Batch, Books, Mode};
 use rc_model::{TenantId, Timestamp};
 use rc_store::postgres::POOL_CONNECTIONS_MAX;
 use rc_store::tokio_postgres::Row;
-use rc_store::{Error, ErrorKind, Migration, Migrations, Postgres, SystemTx, TenantSql};
+use rc_store::{Error, ErrorKind, Migration, Migrations, Param, Postgres, SystemTx, TenantSql};
 
 use super::model::{Delete, Hit, Page, Place, Plan, Put, Search, Stored, plan};
 use super::store::{CONSUMER, DocsStore, TOTAL_EXACT_MAX};
@@ -29,7 +29,8 @@ pub const SCHEMA: &str = "docs";
 /// The tables in schema `docs`.
 pub const MIGRATIONS: Migrations = Migrations::new(
     "docs-api",
-    &[Migration {
+    &[
+      Migration {
         number: 1,
         name: "create_read_model",
         up: concat!(
@@ -65,7 +66,24 @@ CREATE INDEX search_words ON search USING gin (words) WITH (fastupdate = off);
 DROP TABLE search;
 DROP TABLE documents;
 ",
-    }],
+      },
+      Migration {
+        number: 2,
+        name: "merge_words_of_a_batch",
+        // Only the owner of an index may merge its list; the service's role need not be that.
+        up: "
+ALTER INDEX search_words SET (fastupdate = on, gin_pending_list_limit = 65536);
+CREATE FUNCTION merge_search_words() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = docs, pg_temp
+    AS $$ SELECT gin_clean_pending_list('docs.search_words') $$;
+",
+        down: "
+ALTER INDEX search_words RESET (gin_pending_list_limit);
+ALTER INDEX search_words SET (fastupdate = off);
+SELECT merge_search_words();
+DROP FUNCTION merge_search_words();
+",
+      },
+    ],
 );
 
 const GET: TenantSql = TenantSql::new(
@@ -131,6 +149,11 @@ INSERT INTO search (row_no, tenant, time_ms, words)
 SELECT put.row_no, put.tenant, input.time_ms, input.words::tsvector
 FROM put JOIN input ON input.tenant = put.tenant AND input.id = put.id
 ON CONFLICT (row_no) DO UPDATE SET time_ms = excluded.time_ms, words = excluded.words";
+
+/// Puts the words that [`PUT`] left in the index's pending list where they belong: each word once for the whole
+/// batch, not once a document, in half to a third of the time. In the same transaction, so that no search has
+/// to read a list that is longer than the batches just being written.
+const MERGE: &str = "SELECT merge_search_words()";
 
 const DELETE: &str = "
 WITH gone AS (
@@ -318,22 +341,19 @@ async fn put(tx: &SystemTx<'_>, puts: &[Put]) -> Result<(), Error> {
         );
         rows.words.push(words);
     }
-    tx.execute(
-        PUT,
-        &[
-            &rows.tenant,
-            &rows.id,
-            &rows.version,
-            &rows.time_ms,
-            &rows.updated_ms,
-            &rows.fingerprint,
-            &rows.title,
-            &rows.attrs,
-            &rows.text,
-            &rows.words,
-        ],
-    )
-    .await?;
+    let put: [Param<'_>; 10] = [
+        &rows.tenant,
+        &rows.id,
+        &rows.version,
+        &rows.time_ms,
+        &rows.updated_ms,
+        &rows.fingerprint,
+        &rows.title,
+        &rows.attrs,
+        &rows.text,
+        &rows.words,
+    ];
+    tx.flight(&[(PUT, &put), (MERGE, &[])]).await?;
     Ok(())
 }
 

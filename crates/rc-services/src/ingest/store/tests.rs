@@ -134,7 +134,7 @@ fn tenant(name: &str) -> TenantId {
     TenantId::new(name).unwrap()
 }
 
-fn put(id: &str, content: u8) -> Item {
+pub(super) fn put(id: &str, content: u8) -> Item {
     Ok(Put {
         id: id.to_owned(),
         fingerprint: [content; 16],
@@ -143,7 +143,7 @@ fn put(id: &str, content: u8) -> Item {
 }
 
 /// A request of `acme`. The hash stands for the body: here it is made of `body`.
-fn write(key: &str, body: u8, items: Vec<Item>) -> Write {
+pub(super) fn write(key: &str, body: u8, items: Vec<Item>) -> Write {
     let at = SystemClock.now();
     Write {
         tenant: tenant("acme"),

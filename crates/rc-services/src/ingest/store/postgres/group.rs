@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use rc_events::faults;
+use rc_events::outbox::postgres::{self as outbox, Columns};
 use rc_model::{TenantId, Timestamp};
 use rc_store::tokio_postgres::Row;
-use rc_store::{Error, ErrorKind, Postgres, TenantSql, TenantTx};
+use rc_store::{Error, ErrorKind, Param, Postgres, TenantSql, TenantTx};
 use uuid::Uuid;
 
 use super::super::{Kept, Outcome, Stored, event, kept_since, stored};
@@ -19,18 +21,24 @@ const LOCK: TenantSql = TenantSql::new(
      FROM (VALUES ($1::text)) AS writer (tenant) WHERE tenant = $1",
 );
 
-/// By `requests_key`.
+/// By `requests_key`, one pair at a time: a join with the pairs, and `key = ANY(..)` too, read all requests of
+/// the tenant for the life of a connection that planned them while there were few.
 const FIND_KEYS: TenantSql = TenantSql::new(
-    "SELECT batch, answer, docs, received_ms, request_hash, route, key FROM requests
-     WHERE tenant = $1 AND (route, key) IN (SELECT * FROM unnest($2::text[], $3::text[]))",
+    "SELECT kept.* FROM unnest($2::text[], $3::text[]) AS asked (route, key) CROSS JOIN LATERAL (
+         SELECT batch, answer, docs, received_ms, request_hash, route, key FROM requests
+         WHERE tenant = $1 AND route = asked.route AND key = asked.key LIMIT 1
+     ) AS kept",
 );
 
 /// By the primary key.
 const FORGET: TenantSql = TenantSql::new("DELETE FROM requests WHERE tenant = $1 AND batch = ANY($2)");
 
-/// By the primary key.
+/// By the primary key, one id at a time, as [`FIND_KEYS`].
 const KNOWN: TenantSql = TenantSql::new(
-    "SELECT id, version, fingerprint, deleted FROM documents WHERE tenant = $1 AND id = ANY($2)",
+    "SELECT known.* FROM unnest($2::text[]) AS asked (id) CROSS JOIN LATERAL (
+         SELECT id, version, fingerprint, deleted FROM documents
+         WHERE tenant = $1 AND id = asked.id LIMIT 1
+     ) AS known",
 );
 
 const UPSERT: TenantSql = TenantSql::new(
@@ -46,6 +54,8 @@ const KEEP: TenantSql = TenantSql::new(
 );
 
 /// Applies `writes`, all of `tenant`, in one transaction: an outcome for each, or nothing for any.
+///
+/// Three round trips: begin; lock and read; write and commit.
 pub(super) async fn apply(
     pg: &Postgres,
     tenant: &TenantId,
@@ -53,12 +63,9 @@ pub(super) async fn apply(
 ) -> Result<Vec<Outcome>, Error> {
     let mut client = pg.client().await?;
     let tx = client.tenant(tenant).await?;
-    // Under READ COMMITTED each later statement sees what the previous holder of the lock committed.
-    tx.query(LOCK, &[]).await?;
     let mut group = Group::load(&tx, writes).await?;
     let outcomes: Vec<Outcome> = writes.iter().map(|write| group.decide(write)).collect();
-    group.save(&tx).await?;
-    tx.commit().await?;
+    group.commit(tx).await?;
     Ok(outcomes)
 }
 
@@ -83,27 +90,27 @@ impl<'w> Group<'w> {
         };
         let (routes, keys): (Vec<&str>, Vec<&str>) =
             keyed().map(|(write, key)| (write.route.as_str(), key)).unzip();
-        if !keys.is_empty() {
-            let since = writes.iter().map(|write| kept_since(write.at)).min();
-            for row in tx.query(FIND_KEYS, &[&routes, &keys]).await? {
-                let stored = read_stored(&row)?;
-                if since.is_some_and(|since| stored.received_at < since) {
-                    group.expired.push(stored.batch);
-                    continue;
-                }
-                let request_hash = row.try_get(4)?;
-                let key = (route_of(row.try_get(5)?)?, row.try_get(6)?);
-                group.keys.insert(key, Kept { request_hash, stored });
-            }
-        }
         let mut ids: Vec<&str> = writes.iter().flat_map(|write| write.ids()).collect();
         ids.sort_unstable();
         ids.dedup();
-        if !ids.is_empty() {
-            for row in tx.query(KNOWN, &[&ids]).await? {
-                let id: &str = row.try_get(0)?;
-                group.known.insert(Arc::from(id), read_current(&row)?);
+        // Under READ COMMITTED each statement sees what the previous holder of the lock committed.
+        let [_, kept, known] = tx
+            .flight(&[(LOCK, &[]), (FIND_KEYS, &[&routes, &keys]), (KNOWN, &[&ids])])
+            .await?;
+        let since = writes.iter().map(|write| kept_since(write.at)).min();
+        for row in &kept {
+            let stored = read_stored(row)?;
+            if since.is_some_and(|since| stored.received_at < since) {
+                group.expired.push(stored.batch);
+                continue;
             }
+            let request_hash = row.try_get(4)?;
+            let key = (route_of(row.try_get(5)?)?, row.try_get(6)?);
+            group.keys.insert(key, Kept { request_hash, stored });
+        }
+        for row in &known {
+            let id: &str = row.try_get(0)?;
+            group.known.insert(Arc::from(id), read_current(row)?);
         }
         Ok(group)
     }
@@ -129,48 +136,98 @@ impl<'w> Group<'w> {
         Outcome::Fresh(stored, counts)
     }
 
-    async fn save(&mut self, tx: &TenantTx<'_>) -> Result<(), Error> {
-        if !self.expired.is_empty() {
-            tx.execute(FORGET, &[&self.expired]).await?;
-        }
-        if !self.changed.is_empty() {
-            let mut changed: Vec<(String, Current)> = self.changed.drain().collect();
-            changed.sort_by(|a, b| a.0.cmp(&b.0));
-            let ids: Vec<&str> = changed.iter().map(|(id, _)| id.as_str()).collect();
-            let versions: Vec<i64> = changed
-                .iter()
-                .map(|(_, current)| i64::try_from(current.version).unwrap_or(i64::MAX))
-                .collect();
-            let fingerprints: Vec<&[u8]> = changed.iter().map(|(_, c)| &c.fingerprint[..]).collect();
-            let deleted: Vec<bool> = changed.iter().map(|(_, current)| current.deleted).collect();
-            tx.execute(UPSERT, &[&ids, &versions, &fingerprints, &deleted])
-                .await?;
-        }
-        if !self.events.is_empty() {
-            rc_events::outbox::postgres::append(tx, &self.events).await?;
-        }
-        if !self.requests.is_empty() {
-            self.keep(tx).await?;
-        }
+    /// Writes everything and commits.
+    async fn commit(&self, tx: TenantTx<'_>) -> Result<(), Error> {
+        let documents = Documents::of(&self.changed);
+        let events = Columns::of(tx.tenant(), &self.events)?;
+        let requests = Requests::of(&self.requests);
+        let (forget, upsert, append, keep): ([Param<'_>; 1], _, _, _) = (
+            [&self.expired],
+            documents.params(),
+            events.params(),
+            requests.params(),
+        );
+        let statements: [(bool, TenantSql, &[Param<'_>]); 4] = [
+            (self.expired.is_empty(), FORGET, &forget),
+            (self.changed.is_empty(), UPSERT, &upsert),
+            (self.events.is_empty(), outbox::INSERT, &append),
+            (self.requests.is_empty(), KEEP, &keep),
+        ];
+        let needed: Vec<_> = statements
+            .iter()
+            .filter(|(empty, _, _)| !empty)
+            .map(|(_, sql, params)| (*sql, *params))
+            .collect();
+        faults::point("ingest.before_commit");
+        tx.commit_after(&needed).await?;
+        faults::point("ingest.after_commit");
         Ok(())
     }
+}
 
-    async fn keep(&self, tx: &TenantTx<'_>) -> Result<(), Error> {
-        let rows = &self.requests;
-        let batches: Vec<Uuid> = rows.iter().map(|(_, stored)| stored.batch).collect();
-        let routes: Vec<&str> = rows.iter().map(|(write, _)| write.route.as_str()).collect();
-        let keys: Vec<Option<&str>> = rows.iter().map(|(write, _)| write.key.as_deref()).collect();
-        let hashes: Vec<&[u8]> = rows.iter().map(|(write, _)| &write.request_hash[..]).collect();
-        let answers: Vec<&[u8]> = rows.iter().map(|(_, stored)| &stored.answer[..]).collect();
-        let docs: Vec<&str> = rows.iter().map(|(_, stored)| stored.docs.as_str()).collect();
-        let received: Vec<i64> = rows
-            .iter()
-            .map(|(_, stored)| stored.received_at.unix_ms())
-            .collect();
-        let params: [&(dyn postgres_types::ToSql + Sync); 7] =
-            [&batches, &routes, &keys, &hashes, &answers, &docs, &received];
-        tx.execute(KEEP, &params).await?;
-        Ok(())
+/// The columns of [`UPSERT`], in the order of the ids, so that rows are locked and pages touched in order.
+struct Documents<'g> {
+    ids: Vec<&'g str>,
+    versions: Vec<i64>,
+    fingerprints: Vec<&'g [u8]>,
+    deleted: Vec<bool>,
+}
+
+impl<'g> Documents<'g> {
+    fn of(changed: &'g HashMap<String, Current>) -> Self {
+        let mut rows: Vec<(&str, &Current)> = changed.iter().map(|(id, current)| (&**id, current)).collect();
+        rows.sort_unstable_by_key(|(id, _)| *id);
+        let version = |current: &Current| i64::try_from(current.version).unwrap_or(i64::MAX);
+        Self {
+            ids: rows.iter().map(|(id, _)| *id).collect(),
+            versions: rows.iter().map(|(_, current)| version(current)).collect(),
+            fingerprints: rows.iter().map(|(_, current)| &current.fingerprint[..]).collect(),
+            deleted: rows.iter().map(|(_, current)| current.deleted).collect(),
+        }
+    }
+
+    fn params(&self) -> [Param<'_>; 4] {
+        [&self.ids, &self.versions, &self.fingerprints, &self.deleted]
+    }
+}
+
+/// The columns of [`KEEP`].
+struct Requests<'g> {
+    batches: Vec<Uuid>,
+    routes: Vec<&'g str>,
+    keys: Vec<Option<&'g str>>,
+    hashes: Vec<&'g [u8]>,
+    answers: Vec<&'g [u8]>,
+    docs: Vec<&'g str>,
+    received: Vec<i64>,
+}
+
+impl<'g> Requests<'g> {
+    fn of(rows: &'g [(&Write, Stored)]) -> Self {
+        Self {
+            batches: rows.iter().map(|(_, stored)| stored.batch).collect(),
+            routes: rows.iter().map(|(write, _)| write.route.as_str()).collect(),
+            keys: rows.iter().map(|(write, _)| write.key.as_deref()).collect(),
+            hashes: rows.iter().map(|(write, _)| &write.request_hash[..]).collect(),
+            answers: rows.iter().map(|(_, stored)| &stored.answer[..]).collect(),
+            docs: rows.iter().map(|(_, stored)| stored.docs.as_str()).collect(),
+            received: rows
+                .iter()
+                .map(|(_, stored)| stored.received_at.unix_ms())
+                .collect(),
+        }
+    }
+
+    fn params(&self) -> [Param<'_>; 7] {
+        [
+            &self.batches,
+            &self.routes,
+            &self.keys,
+            &self.hashes,
+            &self.answers,
+            &self.docs,
+            &self.received,
+        ]
     }
 }
 
@@ -203,3 +260,6 @@ fn route_of(text: &str) -> Result<&'static str, Error> {
         .find(|known| *known == text)
         .ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("`{text}` is not a route of ours")))
 }
+
+#[cfg(test)]
+mod tests;
