@@ -17,7 +17,7 @@ fn slow_live_a_refused_event_holds_back_its_key_and_only_its_key() {
     options.oversize = true;
     let crashes = PARKED_POINTS.iter().map(|point| Fault::Crash(Role::Relay, point));
     options.only = Some(crashes.chain([Fault::Kill(Role::Relay)]).collect());
-    options.faults = 6;
+    options.faults = 2;
     let outcome = run(&options);
     println!("{}", serde_json::to_string_pretty(&outcome).unwrap());
     // What waits is not on the bus, and that is all that is wrong: no gap, no other order, nothing twice.
@@ -41,7 +41,7 @@ fn slow_an_event_that_cannot_be_applied_holds_back_its_key_and_only_its_key() {
         Fault::Kill(Role::Consumer),
         Fault::Crash(Role::Consumer, "consumer.after_apply"),
     ]);
-    options.faults = 6;
+    options.faults = 2;
     let outcome = run(&options);
     println!("{}", serde_json::to_string_pretty(&outcome).unwrap());
     // What waits has no effect, and that is all that is wrong.
