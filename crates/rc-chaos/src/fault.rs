@@ -58,7 +58,7 @@ pub const POINTS: &[(Role, &str)] = &[
 pub const PARKED_POINTS: &[&str] = &["relay.before_park", "relay.after_park"];
 
 /// Crash points that no run here visits: what people do about events that were set aside, the repair after a
-/// comparison, outbox tables of the common shape, and captured tables.
+/// comparison, outbox tables of the common shape, captured tables, and the ingest service.
 pub const OTHER_POINTS: &[&str] = &[
     "relay.after_release",
     "letters.before_replay",
@@ -69,6 +69,8 @@ pub const OTHER_POINTS: &[&str] = &[
     "table.before_mark",
     "capture.mid_snapshot",
     "capture.after_publish",
+    "ingest.before_commit",
+    "ingest.after_commit",
 ];
 
 /// Crash points that only code with a mutation visits.
