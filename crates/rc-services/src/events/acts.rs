@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rc_model::catalog::Builtin;
 use rc_model::{Clock, Layout, Problem, TraceContext};
-use rc_serve::{Metrics, Tree};
+use rc_serve::{ApiError, Metrics, Tree};
 use rc_store::{Postgres, PostgresOptions, Sqlite, SqliteOptions, StoreUrl};
 use serde_json::Value;
 
@@ -132,14 +132,14 @@ impl Acts {
         resource: &Resource,
         detail: Value,
         act: impl Future<Output = Result<T, rc_events::Error>>,
-    ) -> Result<T, Problem> {
+    ) -> Result<T, ApiError> {
         self.begin(asked, action, resource, detail).await?;
         match act.await {
             Ok(done) => Ok(done),
             Err(error) => {
                 let problem = problem(error);
                 self.failed(asked, action, resource, &problem).await;
-                Err(problem)
+                Err(problem.into())
             }
         }
     }

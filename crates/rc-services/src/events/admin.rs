@@ -82,7 +82,7 @@ async fn change(State(admin): State<Arc<Admin>>, request: Request) -> Result<Res
 }
 
 /// The head of a request, and its body as JSON.
-pub(super) async fn read_request<T: DeserializeOwned>(request: Request) -> Result<(Parts, T), Problem> {
+pub(super) async fn read_request<T: DeserializeOwned>(request: Request) -> Result<(Parts, T), ApiError> {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, BODY_BYTES_MAX)
         .await
@@ -92,7 +92,7 @@ pub(super) async fn read_request<T: DeserializeOwned>(request: Request) -> Resul
 }
 
 /// Who asks, and why. Only the owner of the process (and root) can open the socket; the kernel says who.
-pub(super) fn asked(parts: &Parts, reason: String) -> Result<Asked, Problem> {
+pub(super) fn asked(parts: &Parts, reason: String) -> Result<Asked, ApiError> {
     Reason::check(&reason).map_err(|what| malformed(format!("`reason`: {what}")))?;
     let caller = parts.extensions.get::<ConnectInfo<CallerUid>>();
     let uid = caller.and_then(|ConnectInfo(CallerUid(uid))| *uid);
@@ -108,22 +108,23 @@ pub(super) fn asked(parts: &Parts, reason: String) -> Result<Asked, Problem> {
 }
 
 /// Where acts are recorded; without that there are none.
-pub(super) fn acts(acts: Option<&Acts>) -> Result<&Acts, Problem> {
+pub(super) fn acts(acts: Option<&Acts>) -> Result<&Acts, ApiError> {
     acts.ok_or_else(|| {
         Problem::new(
             503,
             "RC-LED-020",
             "the audit outbox cannot be opened, so nothing was done",
         )
+        .into()
     })
 }
 
 impl Admin {
-    fn letters(&self) -> Result<Arc<dyn Letters>, Problem> {
-        (self.letters)().ok_or_else(absent)
+    fn letters(&self) -> Result<Arc<dyn Letters>, ApiError> {
+        (self.letters)().ok_or_else(|| absent().into())
     }
 
-    async fn change(&self, asked: &Asked, dry_run: bool, what: What) -> Result<Changed, Problem> {
+    async fn change(&self, asked: &Asked, dry_run: bool, what: What) -> Result<Changed, ApiError> {
         let letters = self.letters()?;
         match what {
             What::Replay { select, .. } | What::Drop { select } if dry_run => {
@@ -181,7 +182,7 @@ impl Admin {
         number: i64,
         edit: Edit,
         detail: serde_json::Value,
-    ) -> Result<Changed, Problem> {
+    ) -> Result<Changed, ApiError> {
         let found = letters.get(number).await.map_err(problem)?;
         found.ok_or_else(|| unknown(number))?;
         let one = LetterFilter::one(number);
@@ -201,7 +202,7 @@ impl Admin {
         filter: &LetterFilter,
         mut detail: serde_json::Value,
         act: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Problem> {
+    ) -> Result<T, ApiError> {
         let acts = acts(self.acts.as_ref())?;
         let counts = letters.count(filter).await.map_err(problem)?;
         detail["letters"] = counts.letters.into();
@@ -232,12 +233,12 @@ fn fitting(mut detail: serde_json::Value) -> serde_json::Value {
     detail
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| malformed(error.to_string()))
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|error| malformed(error.to_string()).into())
 }
 
-fn selection(select: &Selection) -> Result<LetterFilter, Problem> {
-    select.filter().map_err(malformed)
+fn selection(select: &Selection) -> Result<LetterFilter, ApiError> {
+    select.filter().map_err(|why| malformed(why).into())
 }
 
 fn malformed(detail: String) -> Problem {

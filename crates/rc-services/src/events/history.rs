@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rc_events::consumer::ConsumerHandle;
 use rc_events::replay::{HistoryFilter, Job, Replay};
-use rc_model::{Problem, TenantId, Timestamp};
+use rc_model::{TenantId, Timestamp};
 use rc_serve::ApiError;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -178,11 +178,11 @@ async fn wish(State(history): State<Arc<History>>, request: Request) -> Result<R
 }
 
 impl History {
-    fn consumer(&self) -> Result<ConsumerHandle, Problem> {
-        (self.consumer)().ok_or_else(absent)
+    fn consumer(&self) -> Result<ConsumerHandle, ApiError> {
+        (self.consumer)().ok_or_else(|| absent().into())
     }
 
-    async fn plan(&self, which: &Which) -> Result<Answer, Problem> {
+    async fn plan(&self, which: &Which) -> Result<Answer, ApiError> {
         let replay = Replay {
             filter: which.filter(),
             ..Replay::default()
@@ -202,7 +202,7 @@ impl History {
         which: Which,
         rate: Option<NonZeroU32>,
         plan: Option<String>,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<Answer, ApiError> {
         let consumer = self.consumer()?;
         let detail = json!({ "which": which, "rate": rate, "plan": plan });
         let resource = resource(&consumer, which.tenant.clone());
@@ -220,7 +220,7 @@ impl History {
         Ok(Answer::Started(JobLine::from(&job)))
     }
 
-    async fn cancel(&self, asked: &Asked, number: i64) -> Result<Answer, Problem> {
+    async fn cancel(&self, asked: &Asked, number: i64) -> Result<Answer, ApiError> {
         let consumer = self.consumer()?;
         let detail = json!({ "cancel": number });
         let resource = resource(&consumer, None);

@@ -30,13 +30,16 @@ pub(crate) const BUS_FILE: &str = "bus.db";
 /// How often the end of the relay's work is looked for while the service stops.
 const FLUSH_POLL: Duration = Duration::from_millis(10);
 
+/// Makes a reader of the outbox.
+type Another = Box<dyn Fn() -> Arc<dyn Source> + Send + Sync>;
+
 /// An open store and what moves its events.
 pub(crate) struct Backend {
     pub(crate) store: Arc<dyn IngestStore>,
     pub(crate) bus: Arc<dyn Bus>,
     source: Arc<dyn Source>,
     /// Makes a reader of the outbox that is not the relay's.
-    another: Box<dyn Fn() -> Arc<dyn Source> + Send + Sync>,
+    another: Another,
     pub(crate) relay: watch::Receiver<RelayStatus>,
     /// What the bus refused.
     pub(crate) letters: Option<Arc<dyn Letters>>,
@@ -162,7 +165,7 @@ impl Backend {
 
     fn assemble(
         store: Arc<dyn IngestStore>,
-        (source, another): (Arc<dyn Source>, Box<dyn Fn() -> Arc<dyn Source> + Send + Sync>),
+        (source, another): (Arc<dyn Source>, Another),
         bus: Arc<dyn Bus>,
         embedded: Option<Arc<SqliteBus>>,
         given: &Given,
