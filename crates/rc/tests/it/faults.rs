@@ -11,3 +11,4 @@ mod kills;
 mod postgres;
 mod processes;
 mod queues;
+mod storm;

@@ -20,7 +20,7 @@ const DOCUMENTS: usize = 10_000;
 const REFUSED_MAX: Duration = Duration::from_secs(12);
 
 /// A project on a migrated database that is reached through `proxy`.
-fn world(server: &Postgres) -> (World, Proxy, Database) {
+pub(super) fn world(server: &Postgres) -> (World, Proxy, Database) {
     let database = server.fresh_database();
     let proxy = Proxy::tcp(server.address());
     let world = World::new();
@@ -72,7 +72,7 @@ fn expect_refused(what: &str, ask: impl FnOnce() -> Answer) {
     assert!(took < REFUSED_MAX, "{what}: {took:?}");
 }
 
-fn expect_once_on_bus(server: &Postgres, database: &Database, set: &Set, count: usize) {
+pub(super) fn expect_once_on_bus(server: &Postgres, database: &Database, set: &Set, count: usize) {
     let name = set.name();
     let found = server.ask(
         database,
