@@ -1,7 +1,7 @@
 # One line a target: the work is in `cargo xtask`, which says the same with `cargo xtask help`.
 # Arguments go through ARGS: `make up ARGS=--detach`.
 .DEFAULT_GOAL := help
-.PHONY: up test bench chaos lint gen audit help
+.PHONY: up test bench bench-events chaos lint gen audit help
 
 up: ## build the platform and run it with the embedded default
 	@cargo xtask up $(ARGS)
@@ -11,6 +11,9 @@ test: ## install what the tests need, then pass everything CI passes
 
 bench: ## measure a release build and write docs/benchmarks.md
 	@cargo xtask bench $(ARGS)
+
+bench-events: ## the same for events alone: relay, JetStream, replay
+	@cargo xtask bench events $(ARGS)
 
 chaos: ## break the event engine in every known way; writes its report into docs/reliability.md
 	@cargo xtask chaos $(ARGS)

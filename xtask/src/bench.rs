@@ -35,7 +35,7 @@ const ROUNDS_MIN: usize = 5;
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What to measure; without any, everything but `build`
+    /// What to measure; without any, everything but `build` and `events`
     subjects: Vec<Subject>,
     /// One short round of each: shows that everything works; prints, and writes nothing
     #[arg(long)]
@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// Measure this program instead of a release build; prints, and writes nothing
     #[arg(long, value_name = "PROGRAM")]
     rc: Option<PathBuf>,
+    /// The unpacked Debezium Server that `events` compares with
+    #[arg(long, value_name = "FOLDER")]
+    debezium: Option<PathBuf>,
     /// Measure nothing; write the page from the results that are there
     #[arg(long, conflicts_with_all = ["quick", "rc", "subjects"])]
     page_only: bool,
@@ -58,6 +61,8 @@ enum Subject {
     Gateway,
     /// Batches and singles on both stores, beside plain inserts and binary COPY
     Ingest,
+    /// The relay to JetStream beside its peers, the embedded log read again, the outbox after 10^7 events (long)
+    Events,
     /// A minute of documents on the embedded store, and how far the search is behind
     Sustained,
     /// Reads, searches and writes together at 100,000 documents
@@ -84,6 +89,7 @@ impl Subject {
             Self::Platform => "platform",
             Self::Gateway => "gateway",
             Self::Ingest => "ingest",
+            Self::Events => "events",
             Self::Sustained => "sustained",
             Self::Mixed => "mixed",
             Self::Telemetry => "telemetry",
@@ -97,6 +103,7 @@ impl Subject {
             Self::Platform => 0.5,
             Self::Gateway => 3.5,
             Self::Ingest => 5.0,
+            Self::Events => 40.0,
             Self::Sustained => 3.0,
             Self::Mixed => 6.5,
             Self::Telemetry => 3.0,
@@ -107,7 +114,9 @@ impl Subject {
     /// Whether `rc-bench` measures it.
     fn is_load(self) -> bool {
         match self {
-            Self::Gateway | Self::Ingest | Self::Sustained | Self::Mixed | Self::Telemetry => true,
+            Self::Gateway | Self::Ingest | Self::Events | Self::Sustained | Self::Mixed | Self::Telemetry => {
+                true
+            }
             Self::Platform | Self::Build => false,
         }
     }
@@ -117,7 +126,7 @@ impl Subject {
         match self {
             Self::Platform => platform::measure(cx, rounds, &programs.rc),
             Self::Build => tree::measure(cx, rounds),
-            Self::Gateway | Self::Ingest | Self::Sustained | Self::Mixed | Self::Telemetry => {
+            Self::Gateway | Self::Ingest | Self::Events | Self::Sustained | Self::Mixed | Self::Telemetry => {
                 load::measure(cx, self, programs, quick)
             }
         }
@@ -129,6 +138,8 @@ struct Programs {
     rc: PathBuf,
     /// `rc-bench`; absent when no subject needs it.
     bench: Option<PathBuf>,
+    /// The folder of Debezium Server, when there is one.
+    debezium: Option<PathBuf>,
 }
 
 /// What measuring a subject gives.
@@ -304,6 +315,7 @@ pub(crate) fn run(cx: &Cx, args: &Args) -> Result<(), Stop> {
                 true => Some(suite::build_release(cx, "rc-bench")?),
                 false => None,
             },
+            debezium: args.debezium.as_deref().map(fs_err::canonicalize).transpose()?,
         };
         let publish = !args.quick && args.rc.is_none();
         for subject in subjects {

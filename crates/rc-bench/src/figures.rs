@@ -41,6 +41,8 @@ pub(crate) enum Unit {
     Milliseconds,
     #[serde(rename = "us")]
     Microseconds,
+    #[serde(rename = "MiB")]
+    Mebibytes,
     #[serde(rename = "x")]
     Times,
     #[serde(rename = "%")]

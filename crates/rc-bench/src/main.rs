@@ -10,6 +10,7 @@ mod failure;
 mod figures;
 mod load;
 mod naive;
+mod nats;
 mod nginx;
 mod platform;
 mod procs;
@@ -18,15 +19,18 @@ mod subject;
 mod text;
 
 use std::io::{BufWriter, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use failure::Result;
+use load::{Arrivals, Load};
 use procs::Cores;
-use requests::Documents;
+use requests::{Documents, ingest_requests};
 use subject::{Options, Subject};
 use text::{SEED, Texts};
 
@@ -51,6 +55,9 @@ enum Command {
         /// The nginx to compare with
         #[arg(long, default_value = "/usr/sbin/nginx")]
         nginx: PathBuf,
+        /// The unpacked Debezium Server to compare with
+        #[arg(long, value_name = "FOLDER")]
+        debezium: Option<PathBuf>,
         /// A few seconds instead of minutes: shows that everything works, and measures little
         #[arg(long)]
         quick: bool,
@@ -63,6 +70,25 @@ enum Command {
         /// The queries instead
         #[arg(long)]
         queries: bool,
+    },
+    /// Send new documents to a running platform as fast as it answers: for looking at it with a profiler
+    Send {
+        /// Where its gateway listens
+        #[arg(long)]
+        gateway: SocketAddr,
+        /// The key of a tenant
+        #[arg(long)]
+        key: String,
+        #[arg(long, default_value_t = 16)]
+        connections: usize,
+        /// Documents in a batch; 1 sends singles
+        #[arg(long, default_value_t = 1)]
+        items: usize,
+        #[arg(long, default_value_t = 3)]
+        seconds: u64,
+        /// What the ids begin with: another run needs another one
+        #[arg(long, default_value = "doc")]
+        run: String,
     },
     /// Serve the fixed answer that both proxies fetch
     Backend {
@@ -81,6 +107,7 @@ fn main() -> ExitCode {
             rc,
             scratch,
             nginx,
+            debezium,
             quick,
         } => measure(
             subject,
@@ -88,9 +115,18 @@ fn main() -> ExitCode {
                 rc,
                 scratch,
                 nginx,
+                debezium,
                 quick,
             },
         ),
+        Command::Send {
+            gateway,
+            key,
+            connections,
+            items,
+            seconds,
+            run,
+        } => send(gateway, &key, (connections, items), seconds, &run),
         Command::Documents { count, queries } => publish(count, queries),
         Command::Backend { port, cores } => serve(port, &cores),
     };
@@ -107,6 +143,33 @@ fn main() -> ExitCode {
 fn measure(subject: Subject, options: &Options) -> Result<()> {
     let measured = subject.measure(options)?;
     println!("{}", serde_json::to_string_pretty(&measured)?);
+    Ok(())
+}
+
+/// Sends batches of `items` over so many connections.
+fn send(
+    gateway: SocketAddr,
+    key: &str,
+    (connections, items): (usize, usize),
+    seconds: u64,
+    run: &str,
+) -> Result<()> {
+    let documents = Documents::new(&Arc::new(Texts::new(SEED)), run);
+    let mut requests = ingest_requests(key, documents, items);
+    let load = Load {
+        target: gateway,
+        connections,
+        arrivals: Arrivals::Saturation,
+        warm_up: Duration::ZERO,
+        measured: Duration::from_secs(seconds),
+    };
+    let report = load::run(&load, requests.as_mut(), &mut |_| {})?;
+    report.expect(&[202])?;
+    let (p50, p99) = (report.latency_ms(0, 0.5), report.latency_ms(0, 0.99));
+    let rate = report.rate() * items as f64;
+    say(&format!(
+        "{rate:.0} documents a second; a request takes {p50:.2} ms, p99 {p99:.2} ms"
+    ));
     Ok(())
 }
 

@@ -270,6 +270,21 @@ pub(crate) fn wait_until(limit: Duration, what: &str, mut holds: impl FnMut() ->
 }
 
 /// The end of a log, for an error message.
+/// Memory of a process that is in RAM, its share of what is shared.
+pub(crate) fn resident_mib(pid: u32) -> Result<f64> {
+    let rollup = fs_err::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let kib = rollup.lines().find_map(|line| {
+        line.strip_prefix("Pss:")?
+            .trim()
+            .strip_suffix("kB")?
+            .trim()
+            .parse::<f64>()
+            .ok()
+    });
+    kib.map(|kib| kib / 1024.0)
+        .ok_or_else(|| Failure::new(format!("process {pid} has no `Pss`")))
+}
+
 pub(crate) fn tail(log: &Path) -> String {
     /// Enough for the last lines.
     const BYTES: usize = 2_000;

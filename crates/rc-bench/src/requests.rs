@@ -167,6 +167,15 @@ impl Requests for Singles {
     }
 }
 
+/// New documents in batches of `items`, or one a request.
+pub(crate) fn ingest_requests(key: &str, documents: Documents, items: usize) -> Box<dyn Requests> {
+    if items == 1 {
+        Box::new(Singles::new(key, documents))
+    } else {
+        Box::new(Batches::new(key, documents, items))
+    }
+}
+
 /// Searches of a list, one after the other.
 pub(crate) struct Searches {
     pub(crate) key: String,

@@ -1,5 +1,6 @@
 //! What can be measured, one module each.
 
+mod events;
 mod gateway;
 mod ingest;
 mod mixed;
@@ -18,6 +19,8 @@ pub(crate) enum Subject {
     Gateway,
     /// Batches and singles, beside plain inserts and binary COPY
     Ingest,
+    /// The relay to JetStream beside its peers, and the embedded log read again
+    Events,
     /// A minute of documents on the embedded store, and how far the search is behind
     Sustained,
     /// Reads, searches and writes together at 100,000 documents
@@ -32,6 +35,8 @@ pub(crate) struct Options {
     pub(crate) rc: PathBuf,
     pub(crate) scratch: PathBuf,
     pub(crate) nginx: PathBuf,
+    /// The unpacked Debezium Server to compare with
+    pub(crate) debezium: Option<PathBuf>,
     pub(crate) quick: bool,
 }
 
@@ -40,6 +45,7 @@ impl Subject {
         match self {
             Self::Gateway => gateway::measure(options),
             Self::Ingest => ingest::measure(options),
+            Self::Events => events::measure(options),
             Self::Sustained => sustained::measure(options),
             Self::Mixed => mixed::measure(options),
             Self::Telemetry => telemetry::measure(options),

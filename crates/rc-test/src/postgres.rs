@@ -45,6 +45,10 @@ const DURABLE: &str = "-c fsync=on -c full_page_writes=on -c synchronous_commit=
 const LOGICAL: &str = "-c fsync=off -c full_page_writes=off -c shared_buffers=64MB -c autovacuum_naptime=5s \
      -c wal_level=logical -c max_replication_slots=40 -c max_wal_senders=40";
 
+/// A server of the durable kind that writes what logical replication needs.
+const DURABLE_LOGICAL: &str = "-c fsync=on -c full_page_writes=on -c synchronous_commit=on -c shared_buffers=256MB \
+     -c wal_level=logical";
+
 /// A running server. Dropping the last use of a server of one's own stops it; the shared one lives as
 /// long as the process.
 pub struct Postgres {
@@ -102,6 +106,15 @@ impl Postgres {
     #[must_use]
     pub fn start_durable() -> Self {
         Self::start_with(DURABLE, false)
+    }
+
+    /// The same with `wal_level=logical`, also on a free port of the loopback address.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start.
+    #[must_use]
+    pub fn start_durable_logical() -> Self {
+        Self::start_with(DURABLE_LOGICAL, true)
     }
 
     /// A server of the caller's own with `wal_level=logical`.

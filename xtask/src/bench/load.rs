@@ -23,6 +23,9 @@ pub(super) fn measure(cx: &Cx, subject: Subject, programs: &Programs, quick: boo
     if subject == Subject::Gateway {
         command.arg("--nginx").arg(nginx::program(cx)?);
     }
+    if let (Subject::Events, Some(debezium)) = (subject, &programs.debezium) {
+        command.arg("--debezium").arg(debezium);
+    }
     if quick {
         command.arg("--quick");
     }

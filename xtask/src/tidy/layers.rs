@@ -97,7 +97,7 @@ const PLACES: &[Place] = &[
     },
     Place {
         name: "rc-bench",
-        uses: &["rc-model", DEV],
+        uses: &["rc-events", "rc-model", "rc-outbox", DEV],
     },
     Place {
         name: "rc-chaos",

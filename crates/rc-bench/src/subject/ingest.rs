@@ -13,11 +13,11 @@ use super::{Options, require_real_disk};
 use crate::client::Client;
 use crate::failure::{Failure, Result};
 use crate::figures::{Figures, Measured, Unit};
-use crate::load::{self, Arrivals, Load, Report, Requests};
+use crate::load::{self, Arrivals, Load, Report};
 use crate::naive::postgres::Way;
 use crate::naive::{postgres, sqlite};
 use crate::platform::{Platform, Project, migrate};
-use crate::requests::{Batches, Documents, Singles, post};
+use crate::requests::{Documents, ingest_requests, post};
 use crate::text::{SEED, Texts};
 
 /// Rounds of everything.
@@ -36,7 +36,7 @@ const ITEMS: usize = 500;
 const BATCHES: usize = 4;
 
 /// Gateway and ingest without docs-api: log and document table alone.
-pub(super) const WITHOUT_SEARCH: &str = "  gateway:\n    tier: gold\n    owner: bench\n  ingest:\n    tier: silver\n    \
+pub(in crate::subject) const WITHOUT_SEARCH: &str = "  gateway:\n    tier: gold\n    owner: bench\n  ingest:\n    tier: silver\n    \
                                          owner: bench\n";
 
 /// Least of batches to naive singles, and of batches to `COPY`.
@@ -285,11 +285,7 @@ impl Round<'_> {
         };
         let platform = Platform::start(&self.options.rc, &folder, &project)?;
         let documents = Documents::new(self.texts, "doc");
-        let mut requests: Box<dyn Requests> = if items == 1 {
-            Box::new(Singles::new(&platform.key, documents))
-        } else {
-            Box::new(Batches::new(&platform.key, documents, items))
-        };
+        let mut requests = ingest_requests(&platform.key, documents, items);
         let load = Load {
             target: platform.address,
             connections,
@@ -337,7 +333,7 @@ impl Ours {
 }
 
 /// Returns when everything that was acknowledged can be found: the bus keeps the order of commits.
-pub(super) fn wait_until_indexed(platform: &Platform) -> Result<()> {
+pub(in crate::subject) fn wait_until_indexed(platform: &Platform) -> Result<()> {
     /// A platform that needs more repeats of half a minute is not catching up.
     const TRIES: usize = 20;
     let mut client = Client::connect(platform.address)?;
