@@ -1,5 +1,6 @@
-//! What `/ready` and `/metrics` say of a bus and of a relay.
+//! What `/ready` and `/metrics` say of a bus, of a relay, of dead letters and of replication slots.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use rc_events::letters::{LetterFilter, Letters};
+use rc_events::replication::SlotHealth;
 use rc_events::{Bus, RelayStatus};
 use rc_model::{Clock, Timestamp};
 use rc_serve::readiness::Component;
@@ -192,6 +194,45 @@ pub fn letters(
                         "{letters} dead letters of {} keys wait for a person: `rc events dlq list`",
                         counts.keys
                     )),
+                }
+            }
+            let pause = tokio::time::sleep(COUNT_EVERY);
+            if stopping.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
+    });
+}
+
+/// Shows in `/metrics` the replication slots that `look` finds, and says once when nothing bounds what they hold
+/// back of the server's log.
+pub fn slots<F, L>(look: L, metrics: &Metrics, tree: &Tree)
+where
+    L: Fn() -> F + Send + 'static,
+    F: Future<Output = Result<Vec<SlotHealth>, rc_events::Error>> + Send + 'static,
+{
+    let (retained, usable) = (Gauge::<i64>::default(), Gauge::<i64>::default());
+    metrics.with_registry(|registry| {
+        let help = "Bytes of the server's log that the replication slots hold back";
+        registry.register("rc_slot_retained_bytes", help, retained.clone());
+        let help = "Replication slots that can still be read";
+        registry.register("rc_slot_usable", help, usable.clone());
+    });
+    let stopping = tree.stopping();
+    tree.spawn("slots-watch", async move {
+        let mut warned = false;
+        loop {
+            if let Ok(Ok(slots)) = tokio::time::timeout(PROBE_TIMEOUT, look()).await {
+                let bytes: u64 = slots.iter().map(|slot| slot.retained_bytes).sum();
+                retained.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+                let ready = slots.iter().filter(|slot| slot.usable()).count();
+                usable.set(i64::try_from(ready).unwrap_or(i64::MAX));
+                if let (false, Some(slot)) = (warned, slots.iter().find(|slot| slot.unbounded)) {
+                    tracing::warn!(
+                        slot = slot.name,
+                        "`max_slot_wal_keep_size` is not set: while nobody reads it, the slot fills the server's disk"
+                    );
+                    warned = true;
                 }
             }
             let pause = tokio::time::sleep(COUNT_EVERY);

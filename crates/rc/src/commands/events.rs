@@ -7,9 +7,11 @@ use crate::cx::Cx;
 use crate::fault::Outcome;
 
 mod ask;
+mod capture;
 mod install;
 mod letters;
 mod place;
+mod rebase;
 mod relay;
 mod replay;
 mod status;
@@ -32,15 +34,22 @@ enum Verb {
     Replay(replay::Args),
     Verify(verify::Args),
     Relay(relay::Args),
+    Capture(capture::Args),
     Install(install::Args),
+    Rebase(rebase::Args),
 }
 
 impl Args {
     /// Whether the command runs until it is ended, rather than answering.
     pub(crate) fn keeps_running(&self) -> bool {
         match &self.verb {
-            Verb::Relay(_) => true,
-            Verb::Status(_) | Verb::Dlq(_) | Verb::Replay(_) | Verb::Verify(_) | Verb::Install(_) => false,
+            Verb::Relay(_) | Verb::Capture(_) => true,
+            Verb::Status(_)
+            | Verb::Dlq(_)
+            | Verb::Replay(_)
+            | Verb::Verify(_)
+            | Verb::Install(_)
+            | Verb::Rebase(_) => false,
         }
     }
 }
@@ -52,6 +61,8 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         Verb::Replay(args) => replay::run(cx, args).await,
         Verb::Verify(args) => verify::run(cx, args).await,
         Verb::Relay(args) => relay::run(cx, args).await,
+        Verb::Capture(args) => capture::run(cx, args).await,
         Verb::Install(args) => install::run(cx, args).await,
+        Verb::Rebase(args) => rebase::run(cx, args).await,
     }
 }

@@ -8,7 +8,7 @@ use rc_events::outbox::postgres::PostgresSource;
 use rc_events::outbox::sqlite::SqliteSource;
 use rc_events::{Bus, PostgresBus, Source, SqliteBus};
 use rc_model::Clock;
-use rc_store::{Postgres, PostgresOptions, Sqlite, SqliteOptions, StoreUrl};
+use rc_store::{PgAddress, Postgres, PostgresOptions, Sqlite, SqliteOptions, StoreUrl};
 
 use crate::cx::Cx;
 use crate::fault::Fault;
@@ -172,6 +172,44 @@ impl Place {
         }
     }
 
+    /// The PostgreSQL server that is here.
+    ///
+    /// # Errors
+    /// When it is another place.
+    fn url(&self) -> Result<&str, Fault> {
+        match self {
+            Self::Postgres(_, url) => Ok(url),
+            Self::Sqlite(_) | Self::Nats(_) => Err(Fault::usage(
+                "RC-EVT-050",
+                format!("{self} is no PostgreSQL database"),
+            )
+            .hint("write `--from postgres://user@host:port/database`")),
+        }
+    }
+
+    /// The PostgreSQL server that is here, for replication.
+    ///
+    /// # Errors
+    /// When it is another place.
+    pub(super) fn address(&self) -> Result<PgAddress, Fault> {
+        PgAddress::parse(self.url()?).map_err(|error| {
+            Fault::usage("RC-EVT-050", format!("{self} cannot be used for replication")).because(error)
+        })
+    }
+
+    /// The database that is here, in `schema`.
+    ///
+    /// # Errors
+    /// When it is another place.
+    pub(super) fn database(&self, schema: &str) -> Result<Postgres, Fault> {
+        // A process opens one source: the name may live as long as it does.
+        let schema: &'static str = schema.to_owned().leak();
+        let options = PostgresOptions::new("rc events relay", schema);
+        Postgres::connect(self.url()?, &options).map_err(|error| {
+            Fault::world(error.code(), format!("the outbox at {self} cannot be opened")).because(error)
+        })
+    }
+
     /// The outbox that is here: in `schema`, where the place has several.
     ///
     /// # Errors
@@ -181,13 +219,7 @@ impl Place {
             Fault::world(error.code(), format!("the outbox at {self} cannot be opened")).because(error)
         };
         match self {
-            Self::Postgres(_, url) => {
-                // A process opens one source: the name may live as long as it does.
-                let schema: &'static str = schema.to_owned().leak();
-                let options = PostgresOptions::new("rc events relay", schema);
-                let db = Postgres::connect(url, &options).map_err(failed)?;
-                Ok(Arc::new(PostgresSource::new(db, origin)))
-            }
+            Self::Postgres(..) => Ok(Arc::new(PostgresSource::new(self.database(schema)?, origin))),
             Self::Sqlite(path) => {
                 // Its writer is the service; without one, rows are read and none is deleted.
                 let options = SqliteOptions {

@@ -4,15 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rc_events::{Relay, RelayOptions, Retention};
+use rc_events::outbox::table::{self, Columns, TableSource, Tenancy};
+use rc_events::slot::SlotSource;
+use rc_events::{Relay, RelayOptions, Retention, Source};
 use rc_model::project::{AccessLog, LogLevel};
 use rc_model::units::{ByteSize, Span};
-use rc_model::{Clock, SystemClock};
+use rc_model::{Clock, SystemClock, TenantId};
 use rc_serve::logging::{self, LogConfig, LogFormat};
 use rc_serve::{DataVersion, Edge, Marks, Metrics, Readiness, Tree, edge, tree};
 use rc_services::events::watch;
 
-use super::place::{End, Typed};
+use super::place::{End, Place, Typed};
 use crate::cx::Cx;
 use crate::fault::{Fault, Outcome};
 
@@ -42,7 +44,21 @@ pub(crate) struct Args {
     /// The name under which the bus keeps this outbox's place; one outbox, one name, for ever
     #[arg(long, value_name = "NAME", default_value = "outbox")]
     origin: String,
-    /// The schema of the outbox on PostgreSQL
+    /// How PostgreSQL is read: `poll` asks for what was committed, `slot` streams from a replication slot,
+    /// `table` reads an outbox table of the common shape (`id`, `aggregate`, `aggregate_id`, `kind`, `payload`,
+    /// `created_at`, `dequeued_at`) and marks what it has moved. Between `poll` and `slot` one may change at will
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = How::Poll)]
+    source: How,
+    /// The table of `--source table`, as `table` or `schema.table`
+    #[arg(long, value_name = "TABLE", default_value = "public.outbox")]
+    table: String,
+    /// Whose the rows of `--source table` are
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<TenantId>,
+    /// The column of `--source table` that says whose a row is, instead of one tenant for all
+    #[arg(long, value_name = "COLUMN", conflicts_with = "tenant")]
+    tenant_column: Option<String>,
+    /// The schema of the outbox on PostgreSQL; with `--source table`, of the relay's own tables
     #[arg(long, value_name = "NAME", default_value = "rc_events")]
     schema: String,
     /// How long rows stay in the outbox after they were relayed
@@ -65,7 +81,7 @@ pub(super) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
     let running = Running::begin(cx, SERVICE);
     let clock: Arc<dyn Clock> = SystemClock::shared();
     let bus = to.bus(&clock).await?;
-    let source = from.outbox(&args.origin, &args.schema)?;
+    let source = source(&args, &from, &running).await?;
     let options = RelayOptions {
         outbox_keep: args.outbox_keep.duration(),
         retention: Retention {
@@ -90,6 +106,53 @@ pub(super) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
     tree.spawn("relay", relay.run(tree.stopping()));
     tracing::info!(%from, %to, origin = args.origin, version = env!("CARGO_PKG_VERSION"), "relaying");
     Ok(running.until_ended(args.metrics).await?)
+}
+
+/// How an outbox in PostgreSQL is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum How {
+    Poll,
+    Slot,
+    Table,
+}
+
+async fn source(args: &Args, from: &Place, running: &Running) -> Result<Arc<dyn Source>, Fault> {
+    match args.source {
+        How::Poll => from.outbox(&args.origin, &args.schema),
+        How::Slot => {
+            let db = from.database(&args.schema)?;
+            let source = Arc::new(SlotSource::new(db, from.address()?, &args.origin));
+            let asked = Arc::clone(&source);
+            let look = move || {
+                let source = Arc::clone(&asked);
+                async move { source.health().await }
+            };
+            watch::slots(look, &running.metrics, &running.tree);
+            Ok(source)
+        }
+        How::Table => {
+            let db = from.database(&args.schema)?;
+            let failed = |code, what: String| Fault::world(code, what);
+            db.migrate(&table::MIGRATIONS).await.map_err(|error| {
+                let what = format!("the relay's tables cannot be made in schema `{}`", args.schema);
+                failed(error.code(), what).because(error)
+            })?;
+            let tenancy = match (&args.tenant_column, &args.tenant) {
+                (Some(column), _) => Tenancy::Column(column.clone()),
+                (None, Some(tenant)) => Tenancy::One(tenant.clone()),
+                (None, None) => {
+                    return Err(Fault::usage("RC-EVT-050", "nothing says whose the rows are")
+                        .hint("give `--tenant TENANT` or `--tenant-column COLUMN`"));
+                }
+            };
+            let opened =
+                TableSource::open(db, &args.origin, &args.table, &Columns::default(), &tenancy).await;
+            let source = opened.map_err(|error| {
+                failed(error.code(), format!("the table `{}` cannot be read", args.table)).because(error)
+            })?;
+            Ok(Arc::new(source))
+        }
+    }
 }
 
 /// A process that runs beside somebody's service until it is told to end.
