@@ -88,11 +88,17 @@ _rc() {
             rc__subcmd__docs,get)
                 cmd="rc__subcmd__docs__subcmd__get"
                 ;;
+            rc__subcmd__events,capture)
+                cmd="rc__subcmd__events__subcmd__capture"
+                ;;
             rc__subcmd__events,dlq)
                 cmd="rc__subcmd__events__subcmd__dlq"
                 ;;
             rc__subcmd__events,install)
                 cmd="rc__subcmd__events__subcmd__install"
+                ;;
+            rc__subcmd__events,rebase)
+                cmd="rc__subcmd__events__subcmd__rebase"
                 ;;
             rc__subcmd__events,relay)
                 cmd="rc__subcmd__events__subcmd__relay"
@@ -493,12 +499,62 @@ _rc() {
             return 0
             ;;
         rc__subcmd__events)
-            opts="-h -V --output --project --help --version status dlq replay verify relay install"
+            opts="-h -V --output --project --help --version status dlq replay verify relay capture install rebase"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__events__subcmd__capture)
+            opts="-h -V --from --to --table --name --tenant --tenant-column --no-snapshot --replica-identity-full --resnapshot --metrics --output --project --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --to)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --table)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tenant)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tenant-column)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --metrics)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0
@@ -820,8 +876,8 @@ _rc() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        rc__subcmd__events__subcmd__relay)
-            opts="-h -V --from --to --origin --schema --outbox-keep --bus-keep --bus-bytes --metrics --output --project --help --version"
+        rc__subcmd__events__subcmd__rebase)
+            opts="-h -V --from --to --origin --schema --tenant --accept-loss --output --project --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -836,6 +892,64 @@ _rc() {
                     return 0
                     ;;
                 --origin)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --schema)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tenant)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__events__subcmd__relay)
+            opts="-h -V --from --to --origin --source --table --tenant --tenant-column --schema --outbox-keep --bus-keep --bus-bytes --metrics --output --project --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --to)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --origin)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --source)
+                    COMPREPLY=($(compgen -W "poll slot table" -- "${cur}"))
+                    return 0
+                    ;;
+                --table)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tenant)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tenant-column)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -174,17 +174,19 @@ json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
 complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -s V -l version -d 'Print version'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -f -a "status" -d 'Show where events are: what waits in outboxes, how far readers are, and what was set aside'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -f -a "dlq" -d 'Dead letters: events that were set aside because they cannot be applied or published'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -f -a "replay" -d 'Give a consumer events of the past once more, and nobody else'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -f -a "verify" -d 'Check that a bus has every event of an outbox once, in order and unchanged, and nothing else'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -f -a "relay" -d 'Move events from a service\'s outbox to a bus, until SIGTERM or Ctrl-C'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay install" -f -a "install" -d 'Make an outbox in a PostgreSQL database: its tables, and the functions that append an event'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -f -a "status" -d 'Show where events are: what waits in outboxes, how far readers are, and what was set aside'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -f -a "dlq" -d 'Dead letters: events that were set aside because they cannot be applied or published'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -f -a "replay" -d 'Give a consumer events of the past once more, and nobody else'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -f -a "verify" -d 'Check that a bus has every event of an outbox once, in order and unchanged, and nothing else'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -f -a "relay" -d 'Move events from a service\'s outbox to a bus, until SIGTERM or Ctrl-C'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -f -a "capture" -d 'Publish every insert, update and delete of PostgreSQL tables to a bus, until SIGTERM or Ctrl-C'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -f -a "install" -d 'Make an outbox in a PostgreSQL database: its tables, and the functions that append an event'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -f -a "rebase" -d 'Let an outbox go on after its PostgreSQL cluster was restored from a copy'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l from -d 'The outbox: `postgres://user@host:port/database` or `sqlite:PATH`' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l to -d 'The bus: `nats://host:port`, `postgres://…` or `sqlite:PATH`' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l origin -d 'The name under which the bus keeps the outbox\'s place' -r
@@ -237,7 +239,13 @@ complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l from -d 'The outbox: `postgres://user@host:port/database` or `sqlite:PATH`' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l to -d 'The bus: `nats://host:port`, `postgres://…` or `sqlite:PATH`' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l origin -d 'The name under which the bus keeps this outbox\'s place; one outbox, one name, for ever' -r
-complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l schema -d 'The schema of the outbox on PostgreSQL' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l source -d 'How PostgreSQL is read: `poll` asks for what was committed, `slot` streams from a replication slot, `table` reads an outbox table of the common shape (`id`, `aggregate`, `aggregate_id`, `kind`, `payload`, `created_at`, `dequeued_at`) and marks what it has moved. Between `poll` and `slot` one may change at will' -r -f -a "poll\t''
+slot\t''
+table\t''"
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l table -d 'The table of `--source table`, as `table` or `schema.table`' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l tenant -d 'Whose the rows of `--source table` are' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l tenant-column -d 'The column of `--source table` that says whose a row is, instead of one tenant for all' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l schema -d 'The schema of the outbox on PostgreSQL; with `--source table`, of the relay\'s own tables' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l outbox-keep -d 'How long rows stay in the outbox after they were relayed' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l bus-keep -d 'How long events stay on the bus' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l bus-bytes -d 'How many bytes of events stay on the bus at most' -r
@@ -247,6 +255,21 @@ json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l from -d 'The database: `postgres://user@host:port/database`; RC_EVENTS_FROM says it too' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l to -d 'The bus: `nats://host:port`, `postgres://…` or `sqlite:PATH`; RC_EVENTS_TO says it too' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l table -d 'A table, as `table` or `schema.table`. Can be given more than once' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l name -d 'The capture\'s name: its place on the bus, and part of its slot\'s. Another name is another capture' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l tenant -d 'Whose the rows are' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l tenant-column -d 'The column that says whose a row is; without a tenant\'s name in it, the row is `--tenant`\'s' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l metrics -d 'Serve `/health`, `/ready` and `/metrics` here' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l no-snapshot -d 'Leave out the rows that are there at the start'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l replica-identity-full -d 'Set `REPLICA IDENTITY FULL` on the tables: events then have the whole row before a change, and large values that it did not touch. Updates and deletes write more to the server\'s log'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l resnapshot -d 'When changes were lost with their slot, publish all rows anew instead of stopping'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -s V -l version -d 'Print version'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l to -d 'The database: `postgres://user@host:port/database`; the user owns what is made' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l schema -d 'The schema of the outbox' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l writer -d 'The role that may append: the service\'s own' -r
@@ -257,6 +280,17 @@ complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l print -d 'Print the SQL and do nothing'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebase" -l from -d 'The outbox: `postgres://user@host:port/database`; RC_EVENTS_FROM says it too' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebase" -l to -d 'The bus: `nats://host:port`, `postgres://…` or `sqlite:PATH`; RC_EVENTS_TO says it too' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebase" -l origin -d 'The name under which the bus keeps the outbox\'s place' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebase" -l schema -d 'The schema of the outbox' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebase" -l tenant -d 'Whose event carries the new place; it has no effect' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebase" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebase" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebase" -l accept-loss -d 'Go on although the bus has later events than the outbox'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebase" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebase" -s V -l version -d 'Print version'
 complete -c rc -n "__fish_rc_using_subcommand catalog; and not __fish_seen_subcommand_from check" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand catalog; and not __fish_seen_subcommand_from check" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
