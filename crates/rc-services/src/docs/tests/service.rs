@@ -111,7 +111,7 @@ async fn it_is_ready_before_there_is_a_bus_and_follows_it_later() {
         (status, ready),
         (
             StatusCode::OK,
-            json!({"state": "ready", "components": {"projector": "ready", "store": "ready"}})
+            json!({"state": "ready", "components": {"letters": "ready", "projector": "ready", "store": "ready"}})
         )
     );
     assert!(service.finds("word", 0).await);
