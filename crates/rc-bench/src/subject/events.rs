@@ -42,6 +42,9 @@ const LAG_MS_MAX: f64 = 100.0;
 /// Longest time that a mover may take.
 const MOVE_MAX: Duration = Duration::from_secs(600);
 
+/// Longest lag that is told apart, in microseconds.
+const LAG_US_MAX: u64 = 600_000_000;
+
 /// The table of the relay's figures.
 const RELAY: &str = "PostgreSQL to JetStream";
 
@@ -275,7 +278,8 @@ impl Round<'_> {
         });
         let open = elsewhere.open_transaction()?;
         outbox.append(count, rate)?;
-        let mut lag = Histogram::new(3).map_err(|error| Failure::new(error.to_string()))?;
+        let mut lag =
+            Histogram::new_with_max(LAG_US_MAX, 3).map_err(|error| Failure::new(error.to_string()))?;
         for _ in 0..count {
             let (at, payload) = came
                 .recv_timeout(Duration::from_secs(60))
