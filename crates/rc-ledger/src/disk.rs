@@ -81,8 +81,9 @@ impl Folder {
 impl Files for Folder {
     fn read(&self, path: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, Error> {
         let full = self.path(path);
-        let file = match fs_err::File::open(&full) {
-            Ok(file) => file,
+        let file = match open_file(&full) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Err(Error::damaged(path, "it is not a regular file")),
             Err(error) if is_gone(&error) => return Ok(None),
             Err(error) => return Err(Error::io("open", &full, error)),
         };
@@ -117,6 +118,21 @@ impl Files for Folder {
         names.sort();
         Ok(names)
     }
+}
+
+/// Opens a regular file to read it; `None` for a folder, a pipe, a socket or a device. It never waits: opening a
+/// pipe as usual would, until somebody writes to it.
+pub(crate) fn open_file(path: &Path) -> io::Result<Option<fs_err::File>> {
+    if !fs_err::metadata(path)?.is_file() {
+        return Ok(None);
+    }
+    let mut options = fs_err::OpenOptions::new();
+    options.read(true);
+    // It may have become another since.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    fs_err::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags);
+    let file = options.open(path)?;
+    Ok(file.metadata()?.is_file().then_some(file))
 }
 
 fn is_gone(error: &io::Error) -> bool {

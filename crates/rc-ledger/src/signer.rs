@@ -66,7 +66,8 @@ impl Signer {
             what,
         };
         let from_io = |error: io::Error| refuse(error.to_string());
-        let file = fs_err::File::open(path).map_err(from_io)?;
+        let file = crate::disk::open_file(path).map_err(from_io)?;
+        let file = file.ok_or_else(|| refuse("it is not a regular file".to_owned()))?;
         let meta = file.metadata().map_err(from_io)?;
         let mode = meta.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {

@@ -55,7 +55,7 @@ pub enum FaultKind {
     Sequence,
     /// Warning: the clock of a source went back.
     Clock,
-    /// Warning: a file that the checkpoint says nothing about.
+    /// Warning: a file that is no part of the log, and that its writer cannot have left there either.
     Unpublished,
 }
 
@@ -140,6 +140,8 @@ pub struct Report {
     /// From which entry on files may not be on disk after a power failure until the log is opened again: its
     /// write-ahead log has them. `None` when it has none.
     pub unsettled_from: Option<u64>,
+    /// Files of a group that is being appended, or that a crash cut off: the writer completes or removes them.
+    pub unfinished: u64,
     /// The first faults; a log without any is whole.
     pub faults: Vec<Fault>,
     /// All faults, also those that are not listed.
@@ -171,6 +173,7 @@ impl Report {
             last_at_ms: None,
             older_contained: 0,
             unsettled_from: None,
+            unfinished: 0,
             faults: Vec::new(),
             faults_total: 0,
             warnings: Vec::new(),
@@ -197,7 +200,8 @@ impl Report {
 
 /// Checks a log: every entry and every tile is hashed again up to the root that was signed, older checkpoints
 /// are looked for in it, and the numbers of every source must be 1, 2, 3, ... It reads one bundle at a time, and
-/// while a writer is at work it checks the log as of the checkpoint that it found.
+/// while a writer is at work it checks the log as of the checkpoint that it found. A checkpoint that no trusted
+/// key signed ends it: what such a one says of the log, its size first of all, is not worth following.
 ///
 /// # Errors
 /// [`Error::NoLog`] when the folder has nothing of a log, [`Error::Io`] when something cannot be read. What can

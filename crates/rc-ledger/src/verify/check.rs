@@ -26,10 +26,7 @@ pub(super) fn run(files: &dyn Files, dir: &Path, trust: &Trust) -> Result<Report
         report,
     };
     pass.older_here();
-    for index in 0..pass.report.size.div_ceil(WIDTH as u64) {
-        pass.bundle(index)?;
-    }
-    pass.open_tiles()?;
+    pass.bundles()?;
     let mut report = pass.report;
     report.root = pass.edge.root();
     if report.root != signed_root {
@@ -44,7 +41,7 @@ pub(super) fn run(files: &dyn Files, dir: &Path, trust: &Trust) -> Result<Report
     Ok(report)
 }
 
-/// Reads the checkpoint: its root, or `None` when there is nothing to compare with.
+/// Reads the checkpoint: its root, or `None` when there is none that a trusted key signed.
 fn checkpoint(
     files: &dyn Files,
     dir: &Path,
@@ -76,12 +73,17 @@ fn checkpoint(
         }
     };
     note.origin.clone_into(&mut report.origin);
-    report.size = note.size;
     match note.verify(&trust.vkeys) {
-        Ok(at_s) => report.signed_at_s = at_s,
-        Err(error) => report.add(Fault::file(FaultKind::Checkpoint, CHECKPOINT, error.to_string())),
+        Ok(at_s) => {
+            report.signed_at_s = at_s;
+            report.size = note.size;
+            Ok(Some(note.root))
+        }
+        Err(error) => {
+            report.add(Fault::file(FaultKind::Checkpoint, CHECKPOINT, error.to_string()));
+            Ok(None)
+        }
     }
-    Ok(Some(note.root))
 }
 
 /// Older checkpoints that the log can contain, the largest first.
@@ -120,15 +122,37 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Checks one bundle, its entries, and the tiles that it fills.
-    fn bundle(&mut self, index: u64) -> Result<(), Error> {
+    /// Checks all bundles, as far as there are files, and the tiles that they leave open.
+    fn bundles(&mut self) -> Result<(), Error> {
+        let mut last = None;
+        for index in 0..self.report.size.div_ceil(WIDTH as u64) {
+            if self.bundle(index)? {
+                continue;
+            }
+            let last = match last {
+                Some(last) => last,
+                None => *last.insert(files::last_bundle(self.files)?),
+            };
+            if last.is_none_or(|last| index >= last) {
+                let upto = (index + 1).saturating_mul(WIDTH as u64);
+                if upto < self.report.size {
+                    let what = format!("there are no files of the entries from {upto} on");
+                    self.report.add(Fault::new(FaultKind::File, what).at(upto));
+                    return Ok(());
+                }
+            }
+        }
+        self.open_tiles()
+    }
+
+    /// Checks one bundle, its entries, and the tiles that it fills; `false` when its file is not there.
+    fn bundle(&mut self, index: u64) -> Result<bool, Error> {
         let width = width_at(self.report.size, 0, index);
         let wanted = Tile::new(Row::Entries, index, width);
         let mut full = Vec::new();
-        let leaves = match read(self.files, wanted, BUNDLE_BYTES_MAX, &mut self.report)? {
-            Some((path, bytes)) => self.entries(wanted, &path, &bytes),
-            None => None,
-        };
+        let read = read(self.files, wanted, BUNDLE_BYTES_MAX, &mut self.report)?;
+        let there = read.is_some();
+        let leaves = read.and_then(|(path, bytes)| self.entries(wanted, &path, &bytes));
         // Without the entries, the pass goes on with what the tile says that their hashes are.
         let leaves = match leaves {
             Some(leaves) => leaves,
@@ -146,7 +170,7 @@ impl Pass<'_> {
         for (tile, hashes) in full {
             self.compare(tile, &hashes)?;
         }
-        Ok(())
+        Ok(there)
     }
 
     /// The leaf hashes of a bundle; `None` when it cannot be taken apart.

@@ -16,24 +16,32 @@ const MOVED_TRIES: usize = 5;
 
 /// The write-ahead log has the entries that tiles say, up to the checkpoint.
 pub(super) fn write_ahead(files: &dyn Files, report: &mut Report) -> Result<(), Error> {
+    match newest_segment(files) {
+        Ok(Some((base, bytes))) => segment(files, base, &wal::path(base), &bytes, report),
+        Ok(None) => {
+            let what = "there is no write-ahead log: nothing can be appended";
+            report.add(Fault::file(FaultKind::File, wal::FOLDER, what));
+            Ok(())
+        }
+        Err(Error::Damaged { file: path, what }) => {
+            report.add(Fault::file(FaultKind::File, &path, what));
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The segment that the writer appends to, with its base.
+fn newest_segment(files: &dyn Files) -> Result<Option<(u64, Vec<u8>)>, Error> {
     for _ in 0..MOVED_TRIES {
         let Some(base) = wal::bases(files)?.pop() else {
-            break;
+            return Ok(None);
         };
-        let path = wal::path(base);
-        match files.read(&path, wal::SEGMENT_BYTES_MAX) {
-            Ok(Some(bytes)) => return segment(files, base, &path, &bytes, report),
-            Ok(None) => {}
-            Err(Error::Damaged { what, .. }) => {
-                report.add(Fault::file(FaultKind::File, &path, what));
-                return Ok(());
-            }
-            Err(error) => return Err(error),
+        if let Some(bytes) = files.read(&wal::path(base), wal::SEGMENT_BYTES_MAX)? {
+            return Ok(Some((base, bytes)));
         }
     }
-    let what = "there is no write-ahead log: nothing can be appended";
-    report.add(Fault::file(FaultKind::File, wal::FOLDER, what));
-    Ok(())
+    Ok(None)
 }
 
 fn segment(files: &dyn Files, base: u64, path: &str, bytes: &[u8], report: &mut Report) -> Result<(), Error> {
@@ -57,7 +65,8 @@ fn segment(files: &dyn Files, base: u64, path: &str, bytes: &[u8], report: &mut 
                 }
                 let at = (index % WIDTH as u64) as usize;
                 let held = tile.as_ref().and_then(|(_, hashes)| hashes.get(at));
-                if held != Some(&leaf_hash(entry)) {
+                // A tile that cannot be read was told by the pass.
+                if held.is_some_and(|held| *held != leaf_hash(entry)) {
                     let what = "its entry is not the one that the tile has";
                     report.add(Fault::file(FaultKind::File, path, what).at(index));
                 }
@@ -72,11 +81,8 @@ fn segment(files: &dyn Files, base: u64, path: &str, bytes: &[u8], report: &mut 
         let what = format!("it ends at entry {}, before the checkpoint", parsed.end);
         report.add(Fault::file(FaultKind::File, path, what));
     } else if parsed.bytes < bytes.len() {
-        let what = format!(
-            "{} bytes of a group that was not acknowledged",
-            bytes.len() - parsed.bytes
-        );
-        report.add(Fault::file(FaultKind::Unpublished, path, what));
+        // A group that was not acknowledged.
+        report.unfinished += 1;
     }
     Ok(())
 }
@@ -92,34 +98,92 @@ fn leaves(files: &dyn Files, size: u64, index: u64) -> Result<Vec<Hash>, Error> 
     Ok(tile::hashes(&bytes, wanted.width).unwrap_or_default())
 }
 
+/// The last bundle of which entries or hashes are there.
+pub(super) fn last_bundle(files: &dyn Files) -> Result<Option<u64>, Error> {
+    let mut last = None;
+    for row in ["tile/entries", "tile/0"] {
+        walk(files, row, DEPTH_MAX - 1, &mut |path, _| {
+            last = last.max(Tile::parse(path).map(|tile| tile.index));
+            Ok(())
+        })?;
+    }
+    Ok(last)
+}
+
 /// Walks through all files: partial ones of earlier sizes are compared, unknown ones are named.
 pub(super) fn others(files: &dyn Files, report: &mut Report) -> Result<(), Error> {
     let newest = wal::bases(files)?.pop();
     for name in files.list(wal::FOLDER)? {
-        let base = wal::base(&name.name);
-        // A later segment than the newest of a moment ago is the writer's.
+        let base = wal::base(&name.name).filter(|_| !name.folder);
         let path = format!("{}/{}", wal::FOLDER, name.name);
-        if name.folder || (![LOCK, wal::TMP].contains(&&*path) && (base.is_none() || base < newest)) {
-            report.add(Fault::file(
-                FaultKind::Unpublished,
-                &path,
-                "left by a crash, or not ours",
-            ));
+        if base.is_some() {
+            // An older one was put away, and a crash kept it from going. A later one than the newest of a
+            // moment ago is the writer's.
+            report.unfinished += u64::from(base < newest);
+        } else if name.folder || ![LOCK, wal::TMP].contains(&&*path) {
+            report.add(Fault::file(FaultKind::Unpublished, &path, "not a file of a log"));
         }
     }
-    walk(files, "tile", DEPTH_MAX, report)
+    let mut beyond = Vec::new();
+    walk(files, "tile", DEPTH_MAX, &mut |path, folder| {
+        match Tile::parse(path).filter(|_| !folder) {
+            Some(tile) if tile.width > width_at(report.size, row(tile), tile.index) => beyond.push(tile),
+            Some(tile) => known(files, tile, path, report)?,
+            None => report.add(Fault::file(FaultKind::Unpublished, path, "not a file of a log")),
+        }
+        Ok(())
+    })?;
+    if beyond.is_empty() {
+        return Ok(());
+    }
+    // The writer's order: write-ahead log, tiles, checkpoint. Read after the files were seen, it has what they
+    // have, whether a writer is at work or a crash left them.
+    let written = match newest_segment(files) {
+        Ok(Some((base, bytes))) => wal::parse(base, &bytes).map_or(0, |parsed| parsed.end),
+        // Told by the check of it.
+        Ok(None) | Err(Error::Damaged { .. }) => 0,
+        Err(error) => return Err(error),
+    };
+    for tile in beyond {
+        if end(tile).is_some_and(|end| end <= written) {
+            report.unfinished += 1;
+        } else {
+            let what = "beyond the checkpoint and the write-ahead log";
+            report.add(Fault::file(FaultKind::Unpublished, &tile.path(), what));
+        }
+    }
+    Ok(())
 }
 
-fn walk(files: &dyn Files, folder: &str, depth: usize, report: &mut Report) -> Result<(), Error> {
+fn row(tile: Tile) -> u8 {
+    match tile.row {
+        Row::Entries => 0,
+        Row::Level(row) => row,
+    }
+}
+
+/// The index after the last entry that a tile speaks of.
+fn end(tile: Tile) -> Option<u64> {
+    let hashes = tile
+        .index
+        .checked_mul(WIDTH as u64)?
+        .checked_add(tile.width as u64)?;
+    hashes.checked_mul(1_u64.checked_shl(8 * u32::from(row(tile)))?)
+}
+
+/// Gives every file below `folder`, and every folder that is too deep to be one of ours.
+fn walk(
+    files: &dyn Files,
+    folder: &str,
+    depth: usize,
+    visit: &mut dyn FnMut(&str, bool) -> Result<(), Error>,
+) -> Result<(), Error> {
     for name in files.list(folder)? {
         let path = format!("{folder}/{}", name.name);
         if name.folder && depth > 0 {
-            walk(files, &path, depth - 1, report)?;
-            continue;
-        }
-        match Tile::parse(&path).filter(|_| !name.folder) {
-            Some(tile) => known(files, tile, &path, report)?,
-            None => report.add(Fault::file(FaultKind::Unpublished, &path, "not a file of a log")),
+            walk(files, &path, depth - 1, visit)?;
+        } else {
+            visit(&path, name.folder)?;
         }
     }
     Ok(())
@@ -127,20 +191,7 @@ fn walk(files: &dyn Files, folder: &str, depth: usize, report: &mut Report) -> R
 
 /// A file with the name of one of ours, which the pass may have read already.
 fn known(files: &dyn Files, tile: Tile, path: &str, report: &mut Report) -> Result<(), Error> {
-    let row = match tile.row {
-        Row::Entries => 0,
-        Row::Level(row) => row,
-    };
-    let width = width_at(report.size, row, tile.index);
-    if tile.width > width {
-        // A writer at work, or a crash before the checkpoint.
-        report.add(Fault::file(
-            FaultKind::Unpublished,
-            path,
-            "beyond the checkpoint: being appended, or cut off by a crash",
-        ));
-        return Ok(());
-    }
+    let width = width_at(report.size, row(tile), tile.index);
     if tile.width == width {
         return Ok(());
     }
