@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 mod render;
+mod secret;
 
 pub use render::Palette;
 

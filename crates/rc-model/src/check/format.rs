@@ -1,5 +1,7 @@
 //! The formats that our schemas name, each read by the type that will hold the value.
 
+mod postgres;
+
 use std::net::{IpAddr, SocketAddr};
 
 use crate::id::check_name;
@@ -192,15 +194,12 @@ fn store_url(text: &str) -> Result<(), Malformed> {
         let hint = (text == "sqlite").then(|| "write `sqlite:`".to_owned());
         return Err(Malformed::new(EXPECTED, hint));
     };
-    let authority = rest.strip_prefix("//").unwrap_or("");
-    let host = authority.split(['/', '?']).next().unwrap_or("");
-    let host = host.rsplit('@').next().unwrap_or("");
     match scheme {
-        "postgres" | "postgresql" if !host.is_empty() => Ok(()),
-        "postgres" | "postgresql" => Err(Malformed::new(
-            EXPECTED,
-            Some("the host is missing: `postgres://user@localhost:5432/database`".to_owned()),
-        )),
+        "postgres" | "postgresql" if !rest.starts_with("//") => Err(Malformed::new(EXPECTED, None)),
+        "postgres" | "postgresql" => match postgres::problem(text) {
+            None => Ok(()),
+            Some(hint) => Err(Malformed::new(EXPECTED, Some(hint))),
+        },
         "sqlite" => Err(Malformed::new(
             "expected `sqlite:` alone",
             Some("its files are always under `.royalcrown/data`; write `sqlite:`".to_owned()),
@@ -209,6 +208,19 @@ fn store_url(text: &str) -> Result<(), Malformed> {
             EXPECTED,
             Some("documents can be kept in SQLite or PostgreSQL".to_owned()),
         )),
+    }
+}
+
+/// Whether what follows the host of `host:port` or `[address]:port` is a port, or nothing.
+fn port_is_good(host: &str) -> bool {
+    let after = match host.strip_prefix('[') {
+        Some(address) => address.split_once(']').map(|(_, after)| after),
+        None => Some(host.find(':').map_or("", |colon| &host[colon..])),
+    };
+    match after {
+        Some("") => true,
+        Some(after) => after.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok()),
+        None => false,
     }
 }
 
@@ -228,6 +240,7 @@ fn bus_url(text: &str) -> Result<(), Malformed> {
         "nats" | "tls" if host.is_empty() || host.starts_with(':') => {
             refuse("the host is missing: `nats://127.0.0.1:4222`")
         }
+        "nats" | "tls" if !port_is_good(host) => refuse("a port is a number up to 65535"),
         "nats" | "tls" => Ok(()),
         "postgres" | "postgresql" | "sqlite" => {
             refuse("leave `url` out: events then travel by a log in the store, on PostgreSQL too")

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthChar as _;
 
+use super::secret;
 use super::{ByteSpan, Diagnostic, Severity, SourceFile, visible};
 
 /// Widest snippet in columns; of a longer line the part around the caret is shown.
@@ -191,9 +192,15 @@ impl Cells {
     fn of(source: &SourceFile, number: usize, span: ByteSpan, hidden: &[ByteSpan]) -> Self {
         let at = source.line_span(number);
         let line = source.slice(at);
-        let secrets = password(line);
+        let mut secrets = secret::ranges(line);
+        let above = (1..number)
+            .rev()
+            .map(|above| source.slice(source.line_span(above)));
+        if secret::continues(line, above) {
+            secrets.push(0..line.len());
+        }
         let is_secret = |offset: usize| {
-            secrets.as_ref().is_some_and(|secret| secret.contains(&offset))
+            secrets.iter().any(|secret| secret.contains(&offset))
                 || hidden
                     .iter()
                     .any(|hidden| (hidden.start..hidden.end).contains(&(at.start + offset)))
@@ -262,14 +269,4 @@ impl Cells {
         }
         (text, lead, covered)
     }
-}
-
-/// Where the password of a URL stands in `line`: `scheme://user:PASSWORD@host`.
-fn password(line: &str) -> Option<std::ops::Range<usize>> {
-    let authority = line.find("://")? + 3;
-    let rest = &line[authority..];
-    let rest = &rest[..rest.find([' ', '\t', '"', '\'']).unwrap_or(rest.len())];
-    let at = rest.rfind('@')?;
-    let colon = rest[..at].find(':')?;
-    Some(authority + colon + 1..authority + at)
 }

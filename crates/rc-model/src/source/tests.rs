@@ -151,3 +151,52 @@ fn a_file_without_text_is_named_without_a_place() {
       = hint: read it
     ");
 }
+
+/// A line, or some, that gives `secret` away: every form that people write one in.
+fn telling(secret: &str, form: usize) -> String {
+    match form {
+        0 => format!("url: \"postgres://shop:{secret}@db/x\""),
+        1 => format!("url: postgres://a:b@c/d  # was postgres://shop:{secret}@db/x"),
+        2 => format!("both: [\"nats://{secret}@h:4222\", \"tls://u:{secret}@h\"]"),
+        3 => format!("url: 'postgres://shop@db/x?password={secret}&connect_timeout=3'"),
+        4 => format!("url: https://collector/v1?x=1&api_key={secret}"),
+        5 => format!("db_password: {secret}"),
+        6 => format!("env: {{A: 1, \"SERVICE_TOKEN\": \"{secret}\", B: 2}}"),
+        7 => format!("clientSecret : '{secret}'"),
+        8 => format!("dsn: host=db user=shop password={secret} dbname=x"),
+        9 => format!("key: |\n  first\n  {secret}"),
+        _ => format!("password:\n  {secret}"),
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_rendering_shows_a_secret(
+        secret in "[A-Za-z0-9]{6}[A-Za-z0-9!$%^*()+.:/?_~-]{2,40}",
+        form in 0_usize..11,
+        at in 0_usize..200,
+        len in 0_usize..40,
+        other in 0_usize..200,
+    ) {
+        let source = file(&telling(&secret, form));
+        let near = |at: usize| source.text().floor_char_boundary(at.min(source.text().len()));
+        let span = ByteSpan::new(near(at), near(at + len));
+        let shown = Diagnostic::error("RC-CFG-005", &source, span, "m")
+            .note(&source, ByteSpan::new(near(other), near(other)), "n")
+            .render(&Palette::COLOR);
+        proptest::prop_assert!(!shown.contains(&secret[..6]), "{}", shown);
+    }
+}
+
+#[test]
+fn names_that_only_look_like_secrets_are_shown() {
+    for text in [
+        "tenants: {acme: {tier: gold}}",
+        "url: postgres://shop@db:5432/x",
+        "listen: 127.0.0.1:80",
+    ] {
+        let source = file(text);
+        let shown = Diagnostic::error("RC-CFG-005", &source, ByteSpan::default(), "m").to_string();
+        assert!(shown.contains(text), "{shown}");
+    }
+}
