@@ -85,7 +85,18 @@ pub(super) fn writer(path: &Path, options: &SqliteOptions) -> Result<WriterPlace
 
 /// Opens the file for reading.
 pub(super) fn reader(path: &Path, options: &SqliteOptions) -> Result<Connection, Error> {
-    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    // SQLite would wait at a pipe for somebody to write to it.
+    if fs_err::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(Error::new(
+            ErrorKind::Foreign,
+            format!("`{}` is not a regular file", path.display()),
+        ));
+    }
+    let conn = if is_still(path) {
+        connect_still(path)?
+    } else {
+        connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?
+    };
     if !options.foreign {
         check_ours(&conn, path, false)?;
     }
@@ -93,8 +104,37 @@ pub(super) fn reader(path: &Path, options: &SqliteOptions) -> Result<Connection,
     Ok(conn)
 }
 
+/// Whether a file lies where we can make none beside it, and has no WAL: a copy on a read-only disk, or another
+/// user's. Nobody writes it through us, and readers cannot have the index of a WAL that SQLite asks for otherwise.
+fn is_still(path: &Path) -> bool {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or_else(|| Path::new("."));
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_err()
+        && fs_err::metadata(PathBuf::from(wal)).map_or(true, |wal| wal.len() == 0)
+}
+
+/// Opens a file that does not change, without the files that SQLite keeps beside one in WAL mode.
+fn connect_still(path: &Path) -> Result<Connection, Error> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => {
+                uri.push(char::from(*byte))
+            }
+            // Writing to a String cannot fail.
+            other => uri.push_str(&format!("%{other:02X}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let access = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    connect(Path::new(&uri), access).map_err(|error| error.context(tried(path)))
+}
+
 fn connect(path: &Path, access: OpenFlags) -> Result<Connection, Error> {
-    // No SQLITE_OPEN_URI: a path is a path, whatever it contains. One thread uses one connection.
+    // Without SQLITE_OPEN_URI a path is a path, whatever it contains. One thread uses one connection.
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)
         .and_then(|conn| conn.busy_timeout(BUSY_TIMEOUT).map(|()| conn))
@@ -238,3 +278,6 @@ fn cannot_open(path: &Path, error: std::io::Error) -> Error {
 fn tried(path: &Path) -> String {
     format!("failed to open the database `{}`", path.display())
 }
+
+#[cfg(test)]
+mod tests;
