@@ -9,6 +9,7 @@
 mod act;
 mod files;
 pub mod outbox;
+mod rejoin;
 mod seal;
 mod sender;
 pub mod wire;
@@ -16,5 +17,6 @@ pub mod wire;
 pub use act::{Act, Action, Actor, DETAIL_BYTES_MAX, Outcome, REASON_BYTES_MAX, Reason, Resource};
 pub use files::{author, problem, refused};
 pub use outbox::{Batch, Full, Outbox, Room, Waiting};
+pub use rejoin::{BEHIND_CODE, Behind, Incomparable};
 pub use seal::{Draft, Row, SALT_BYTES, Source, Text};
 pub use sender::Sender;

@@ -107,7 +107,8 @@ pub async fn run(config: ServiceConfig, options: Options, deps: Deps) -> Result<
         &layout,
         &deps.metrics,
         Arc::clone(&deps.clock),
-    );
+    )
+    .shown_by(deps.readiness.component("audit"));
     let (shared, wishes) = Shared::new(deps.clone(), layout, keys, gateway.clone(), loaded);
     // The doors open with the keys in place: a valid key is never refused because we have only just begun.
     if let Err(error) = shared.refresh_keys().await {

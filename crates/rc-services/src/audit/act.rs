@@ -79,6 +79,8 @@ pub enum Action {
     ConfigRefuse,
     KeyCreate,
     KeyRevoke,
+    /// A service found its store to be older than the log.
+    StoreRewind,
     LetterEdit,
     LetterReplay,
     LetterDrop,
@@ -101,6 +103,7 @@ impl Action {
             Self::ConfigRefuse => "config.refuse",
             Self::KeyCreate => "key.create",
             Self::KeyRevoke => "key.revoke",
+            Self::StoreRewind => "store.rewind",
             Self::LetterEdit => "letter.edit",
             Self::LetterReplay => "letter.replay",
             Self::LetterDrop => "letter.drop",
@@ -114,7 +117,7 @@ impl Action {
 /// On what it was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
-    /// `key`, `service`, `config`, `platform`, `letter`, `events`.
+    /// `key`, `service`, `config`, `platform`, `store`, `letter`, `events`.
     pub kind: &'static str,
     pub id: String,
     /// Whose resource it is, where it is a tenant's.

@@ -13,6 +13,7 @@ use rc_model::Timestamp;
 use rc_store::{Error, MigrationReport, Postgres, Sqlite};
 use tokio::sync::Notify;
 
+use super::rejoin::Behind;
 use super::seal::{Draft, Row};
 
 /// Entries that may wait before acts are refused. A key creation an hour for a year is 8,760.
@@ -80,6 +81,12 @@ pub struct Limit {
     pub rows: usize,
     pub bytes: usize,
 }
+
+/// Everything that waits; its number is bounded by [`FACTS_WAIT_MAX`].
+const ALL: Limit = Limit {
+    rows: usize::MAX,
+    bytes: usize::MAX,
+};
 
 #[derive(Debug, Clone)]
 enum Store {
@@ -200,6 +207,20 @@ impl Outbox {
             Store::Sqlite(db) => sqlite::delivered(db, seq).await,
             Store::Postgres(db) => postgres::delivered(db, seq).await,
         }
+    }
+
+    /// Puts what waits behind the log, with `told` first. Used by [`Outbox::rejoin`].
+    pub(super) async fn follow(&self, behind: Behind, told: Draft) -> Result<(), Error> {
+        let service = self.service;
+        match &self.store {
+            Store::Sqlite(db) => {
+                let follow = move |conn: &rc_store::Conn| sqlite::follow(conn, service, &behind, &told);
+                db.write("audit.rejoin", follow).await?;
+            }
+            Store::Postgres(db) => postgres::follow(db, service, &behind, &told).await?,
+        }
+        self.added();
+        Ok(())
     }
 
     /// How much waits.

@@ -166,6 +166,14 @@ fn refused(what: String) -> rc_store::Error {
 }
 
 impl Row {
+    /// The same entry in another place of its source.
+    pub(super) fn moved(self, seq: u64) -> Result<Self, rc_store::Error> {
+        let mut entry = Entry::decode(&self.entry).map_err(|error| refused(error.to_string()))?;
+        entry.source.seq = seq;
+        let entry = entry.encode().map_err(|error| refused(error.to_string()))?;
+        Ok(Self { seq, entry, ..self })
+    }
+
     /// The texts as the outbox keeps them.
     #[must_use]
     pub fn texts_json(&self) -> String {

@@ -12,6 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use rc_model::catalog::Builtin;
 use rc_model::{Clock, Layout, Problem};
+use rc_serve::readiness::Component;
 use rc_serve::{Metrics, uds};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +36,8 @@ const FLUSH_TIME_MAX: Duration = Duration::from_secs(3);
 const ATTEMPTS_QUIET: u32 = 6;
 /// What a ledger that is not there is told as.
 const AWAY_CODE: &str = "RC-LED-021";
+/// Refusals that no waiting ends: malformed, entries before these are missing, another entry is in this place.
+const REFUSED_CODES: [&str; 3] = ["RC-LED-023", "RC-LED-024", "RC-LED-025"];
 /// The same failure is told again after so many attempts, which is about every two minutes.
 const ATTEMPTS_A_WORD: u32 = 60;
 
@@ -44,6 +47,8 @@ pub struct Sender {
     socket: PathBuf,
     clock: Arc<dyn Clock>,
     meters: Meters,
+    /// Whether the ledger takes what this outbox has.
+    ready: Option<Component>,
 }
 
 /// What the task shows in `/metrics`.
@@ -90,7 +95,17 @@ impl Sender {
             socket: layout.socket(&Builtin::ProvLedger.id()),
             clock,
             meters,
+            ready: None,
         }
+    }
+
+    /// The same, which takes `ready` down while the ledger refuses its entries for good. That the ledger is away for
+    /// a while makes nobody unready.
+    #[must_use]
+    pub fn shown_by(mut self, ready: Component) -> Self {
+        ready.set_ready();
+        self.ready = Some(ready);
+        self
     }
 
     /// Sends until `stopping`, and then what is left, for as long as that may take.
@@ -103,6 +118,7 @@ impl Sender {
                     if told.is_some() {
                         tracing::info!("the ledger takes entries again");
                     }
+                    self.ready.iter().for_each(Component::set_ready);
                     (attempts, told) = (0, None);
                     if sent {
                         continue;
@@ -110,6 +126,10 @@ impl Sender {
                     POLL
                 }
                 Err(Undelivered { code, text }) => {
+                    if REFUSED_CODES.contains(&code.as_str()) {
+                        let why = format!("{code}: {text}");
+                        self.ready.iter().for_each(|ready| ready.set_down(&*why));
+                    }
                     attempts = attempts.saturating_add(1);
                     let quiet = code == AWAY_CODE && attempts < ATTEMPTS_QUIET;
                     if !quiet && (told.as_ref() != Some(&text) || attempts.is_multiple_of(ATTEMPTS_A_WORD)) {

@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use rc_model::catalog::Builtin;
 use rc_model::{Clock, Layout, Problem, TraceContext};
-use rc_serve::{ApiError, Metrics, Tree};
+use rc_serve::ApiError;
 use rc_store::{Postgres, PostgresOptions, Sqlite, SqliteOptions, StoreUrl};
 use serde_json::Value;
 
 use crate::audit::outbox::FULL_CODE;
-use crate::audit::{Act, Action, Actor, Full, Outbox, Outcome, Reason, Resource, Room, Sender};
+use crate::audit::{
+    Act, Action, Actor, BEHIND_CODE, Full, Incomparable, Outbox, Outcome, Reason, Resource, Room, Sender,
+};
 use crate::service::Deps;
 
 use super::admin::problem;
@@ -65,6 +67,14 @@ impl Acts {
                 outbox
             }
         };
+        match outbox.catch_up(layout, clock.now()).await {
+            Ok(None) => {}
+            Ok(Some(behind)) => tracing::warn!(code = BEHIND_CODE, "{behind}"),
+            Err(Incomparable::Store(error)) if matches!(store, StoreUrl::Sqlite) => return Err(error),
+            // A server that is away is asked at the next start; until then the ledger refuses what does not fit. A
+            // log that cannot be read is not opened by the ledger either.
+            Err(error) => tracing::warn!(%error, "the outbox is not compared with the audit log"),
+        }
         Ok(Self {
             outbox,
             clock: Arc::clone(clock),
@@ -82,7 +92,7 @@ impl Acts {
     ) -> Option<Self> {
         match Self::open(service, schema, store, layout, &deps.clock).await {
             Ok(acts) => {
-                acts.deliver(layout, &deps.metrics, &deps.tree);
+                acts.deliver(layout, deps);
                 Some(acts)
             }
             Err(error) => {
@@ -96,12 +106,14 @@ impl Acts {
         }
     }
 
-    /// Takes entries to the ledger until `tree` stops.
-    fn deliver(&self, layout: &Layout, metrics: &Metrics, tree: &Tree) {
-        let sender = Sender::new(self.outbox.clone(), layout, metrics, Arc::clone(&self.clock));
-        tree.spawn(
+    /// Takes entries to the ledger until the service stops.
+    fn deliver(&self, layout: &Layout, deps: &Deps) {
+        let outbox = self.outbox.clone();
+        let sender = Sender::new(outbox, layout, &deps.metrics, Arc::clone(&self.clock))
+            .shown_by(deps.readiness.component("audit"));
+        deps.tree.spawn(
             format!("{}/audit", self.outbox.service()),
-            sender.run(tree.stopping()),
+            sender.run(deps.tree.stopping()),
         );
     }
 

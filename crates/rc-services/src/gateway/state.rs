@@ -7,15 +7,15 @@ use std::time::Duration;
 use rc_model::catalog::Builtin;
 use rc_model::endpoints::Endpoints;
 use rc_model::workspace::Model;
-use rc_model::{Digest, Layout, TenantId, Timestamp};
+use rc_model::{Digest, KeyId, Layout, TenantId, Timestamp};
 use rc_serve::off_thread;
 use rc_traffic::{Gateway, KeysUnknown, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 
 use super::files::{self, Broken, Fingerprint, Loaded};
-use super::keys::{KeyRecord, KeyStore, key_set};
+use super::keys::{Asked, KeyRecord, KeyStore, key_set};
 use super::policy::snapshot_spec;
-use crate::audit::{self, Act, Action, Actor, Outcome, Reason, Resource, Room};
+use crate::audit::{self, Act, Action, Actor, Incomparable, Outcome, Reason, Resource, Room};
 use crate::service::Deps;
 
 /// How often the project's files are looked at.
@@ -35,6 +35,8 @@ pub(super) struct Shared {
     records: Mutex<Vec<KeyRecord>>,
     /// Whether the store has told the keys at least once. Before, the data path knows that it knows none.
     keys_known: AtomicBool,
+    /// Whether the store was compared with the audit log.
+    compared: AtomicBool,
     /// Owned by the configuration task; others only read.
     current: Mutex<Current>,
     wishes: mpsc::Sender<oneshot::Sender<ConfigReport>>,
@@ -116,6 +118,7 @@ impl Shared {
             layout,
             records: Mutex::default(),
             keys_known: AtomicBool::new(false),
+            compared: AtomicBool::new(false),
             current: Mutex::new(current),
             wishes,
         };
@@ -151,14 +154,54 @@ impl Shared {
         self.config_report()
     }
 
-    /// Reads the keys and gives the valid ones to the data path.
+    /// Reads the keys and gives the valid ones to the data path. Not before the store was compared with the audit
+    /// log: in one that was restored from a backup, revoked keys are alive.
     ///
     /// # Errors
     /// What the store says; the keys known so far stay in force until they expire.
     pub(super) async fn refresh_keys(&self) -> Result<(), rc_store::Error> {
+        if !self.compared.load(Ordering::Relaxed) {
+            self.compare().await?;
+            self.compared.store(true, Ordering::Relaxed);
+        }
         let listed = self.keys.list(self.deps.clock.now()).await;
         self.keys_known.fetch_or(listed.is_ok(), Ordering::Relaxed);
         self.change_keys(|records| listed.map(|listed| *records = listed))
+    }
+
+    /// Finds out whether the store is older than the audit log. If so, keys are revoked again whose revocation the
+    /// store has forgotten, and then its entries go on behind the log's: a crash between the two begins anew.
+    async fn compare(&self) -> Result<(), rc_store::Error> {
+        let outbox = self.keys.outbox();
+        let behind = match outbox.behind(&self.layout).await {
+            Ok(Some(behind)) => behind,
+            Ok(None) => return Ok(()),
+            Err(Incomparable::Store(error)) => return Err(error),
+            // The ledger does not open such a log either, and is not ready.
+            Err(Incomparable::Log(error)) => {
+                tracing::warn!(
+                    code = error.code(),
+                    "the keys' store cannot be compared with the audit log: {error}"
+                );
+                return Ok(());
+            }
+        };
+        let now = self.deps.clock.now();
+        let asked = Asked {
+            actor: Actor::Service(Builtin::Gateway.name()),
+            reason: Reason::of("store-rewind"),
+            trace_id: None,
+        };
+        for key_id in behind.revoked.iter().filter_map(|id| KeyId::new(id).ok()) {
+            self.keys.revoke(&key_id, now, &asked).await?;
+        }
+        outbox.rejoin(&behind, now).await?;
+        tracing::warn!(
+            code = audit::BEHIND_CODE,
+            revoked = behind.revoked.len(),
+            "{behind}; keys that were revoked since are revoked again, keys that were made since are gone"
+        );
+        Ok(())
     }
 
     /// Changes the list of known keys and gives those that are valid at this moment to the data path.

@@ -35,6 +35,8 @@ pub struct Book {
     behind: bool,
     /// Set when the log refused to append and must be read again.
     stopped: bool,
+    /// Whether the places were seen to fit the log.
+    fitting: bool,
 }
 
 /// An entry that is to be appended.
@@ -72,6 +74,7 @@ impl Book {
                     heads: HashMap::new(),
                     behind: true,
                     stopped: false,
+                    fitting: false,
                 };
                 book.catch_up().await.map_err(|refusal| {
                     StartError::new(refusal.code(), format!("the log cannot be read: {refusal}"))
@@ -144,7 +147,7 @@ impl Book {
 
     /// Looks at one delivery; what is new in it goes to `fresh`. Gives the number that comes next.
     async fn check(
-        &self,
+        &mut self,
         delivery: Delivery,
         heads: &mut HashMap<String, u64>,
         fresh: &mut Vec<Fresh>,
@@ -186,7 +189,7 @@ impl Book {
         for (at, (delivered, kept)) in old.iter().zip(&kept).enumerate() {
             if leaf_hash(&delivered.entry) != *kept {
                 let seq = first.saturating_add(at as u64);
-                return Err(Refusal::Conflict { outbox: source, seq });
+                return Err(self.conflict(source, seq, *kept).await?);
             }
         }
         let mut next = first.saturating_add(known as u64);
@@ -201,6 +204,35 @@ impl Book {
         }
         heads.insert(source, (next - 1).max(head));
         Ok(next.max(head + 1))
+    }
+
+    /// A delivered entry is not the one that has this place with the hash `kept`: so says the database, and the log
+    /// is asked before anybody is blamed.
+    async fn conflict(
+        &mut self,
+        source: String,
+        seq: u64,
+        kept: rc_ledger::Hash,
+    ) -> Result<Refusal, Refusal> {
+        let index = self
+            .db
+            .index(&source, seq)
+            .await?
+            .filter(|index| *index < self.size());
+        let there = match index {
+            Some(index) => self.with_log(move |log| places(log, index, index + 1)).await?,
+            None => Vec::new(),
+        };
+        let holds = |place: &Place| place.source == source && place.seq == seq && place.hash == kept;
+        if there.first().is_some_and(holds) {
+            return Ok(Refusal::Conflict { outbox: source, seq });
+        }
+        (self.behind, self.fitting) = (true, false);
+        self.db.forget_places().await?;
+        Ok(Refusal::Failed {
+            code: "RC-STO-006",
+            text: "the ledger's database has other places than the log; they are noted again".to_owned(),
+        })
     }
 
     async fn append(&mut self, fresh: Vec<Fresh>, texts: Vec<Text>) -> Result<(), Refusal> {
@@ -240,12 +272,21 @@ impl Book {
         }
         self.heads.clear();
         let (size, checkpoint) = (self.size(), self.checkpoint().to_owned());
-        let Some(known) = self.db.known().await? else {
+        let Some(mut known) = self.db.known().await? else {
             // The first start: the log is empty.
             self.db.settle(Vec::new(), checkpoint, size).await?;
-            self.behind = false;
+            (self.behind, self.fitting) = (false, true);
             return Ok(());
         };
+        if !self.fitting && !self.db.places_fit(&known, size).await {
+            tracing::warn!(
+                code = "RC-STO-006",
+                "the places of entries in the ledger's database do not fit the log; they are noted again"
+            );
+            self.db.forget_places().await?;
+            known.indexed = 0;
+        }
+        self.fitting = true;
         let mut from = known.indexed;
         while from < size {
             let upto = size.min(from + CATCH_UP_ENTRIES);

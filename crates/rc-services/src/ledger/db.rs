@@ -1,7 +1,7 @@
 //! The ledger's own database: where each entry of each source is, what commitments stand for, and the second
 //! copy of the last checkpoint.
 //!
-//! All but the texts can be built again from the log.
+//! All but the texts can be built again from the log, and places are when they do not fit it.
 
 use std::path::Path;
 
@@ -36,6 +36,17 @@ pub(super) const MIGRATIONS: Migrations = Migrations::new(
         down: "DROP TABLE texts; DROP TABLE places; DROP TABLE ledger;",
     }],
 );
+
+/// The table as the migration made it, empty.
+const FORGET_PLACES: &str = "DROP TABLE IF EXISTS places;
+     CREATE TABLE places (
+         source TEXT NOT NULL,
+         seq    INTEGER NOT NULL,
+         idx    INTEGER NOT NULL,
+         hash   BLOB NOT NULL CHECK (length(hash) = 32),
+         PRIMARY KEY (source, seq)
+     ) STRICT, WITHOUT ROWID;
+     UPDATE ledger SET indexed = 0 WHERE id = 1;";
 
 /// What the database says of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +103,49 @@ impl Db {
                     .query_row([&source], |row| row.get(0))
                     .optional()?;
                 Ok(unsigned(seq.unwrap_or(0)))
+            })
+            .await
+    }
+
+    /// Where entry `seq` of `source` is in the log.
+    pub(super) async fn index(&self, source: &str, seq: u64) -> Result<Option<u64>, Error> {
+        // By the primary key.
+        const INDEX: &str = "SELECT idx FROM places WHERE source = ?1 AND seq = ?2";
+        let source = source.to_owned();
+        self.0
+            .read("ledger.index", move |conn| {
+                let index: Option<i64> = conn
+                    .prepare_cached(INDEX)?
+                    .query_row((source, signed(seq)), |row| row.get(0))
+                    .optional()?;
+                Ok(index.map(unsigned))
+            })
+            .await
+    }
+
+    /// Whether there is one place for each of the entries that `known` counts, and each source has all its numbers.
+    /// What else may be wrong with them is found when it matters.
+    pub(super) async fn places_fit(&self, known: &Known, size: u64) -> bool {
+        const PLACES: &str = "SELECT count(*), min(seq), max(seq) FROM places GROUP BY source";
+        let indexed = known.indexed;
+        let counted = self.0.read("ledger.places-fit", |conn| {
+            let mut select = conn.prepare_cached(PLACES)?;
+            let rows = select.query_map([], |row| {
+                let (count, first, last): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                Ok((first == 1 && last == count).then_some(unsigned(count)))
+            })?;
+            let counts: Vec<Option<u64>> = rows.collect::<Result<_, _>>()?;
+            Ok(counts.into_iter().sum::<Option<u64>>())
+        });
+        indexed <= size && matches!(counted.await, Ok(Some(counted)) if counted == indexed)
+    }
+
+    /// Throws all places away, to be noted again from the log.
+    pub(super) async fn forget_places(&self) -> Result<(), Error> {
+        self.0
+            .write("ledger.forget-places", |conn| {
+                conn.execute_batch(FORGET_PLACES)?;
+                Ok(())
             })
             .await
     }

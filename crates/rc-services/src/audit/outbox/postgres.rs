@@ -3,7 +3,8 @@
 use rc_model::Timestamp;
 use rc_store::{Error, Migration, Migrations, Postgres, SystemTx};
 
-use super::{Batch, Filling, Limit, Room, Waiting, damaged, distance, number};
+use super::{ALL, Batch, Filling, Limit, Room, Waiting, damaged, distance, number};
+use crate::audit::rejoin::Behind;
 use crate::audit::seal::{Draft, Row, Source};
 
 /// The outbox's tables.
@@ -40,7 +41,6 @@ const OLDEST: &str = "SELECT seq, at_ms FROM audit_outbox ORDER BY seq LIMIT 1";
 pub async fn append(tx: &SystemTx<'_>, service: &str, drafts: &[Draft], room: Room) -> Result<(), Error> {
     const ADVANCE: &str = "UPDATE audit_source SET seq = seq + $1, last_action = $2 WHERE id = 1
          RETURNING source, seq";
-    const INSERT: &str = "INSERT INTO audit_outbox (seq, at_ms, entry, texts) VALUES ($1, $2, $3, $4)";
     let Some(last) = drafts.last() else {
         return Ok(());
     };
@@ -52,8 +52,7 @@ pub async fn append(tx: &SystemTx<'_>, service: &str, drafts: &[Draft], room: Ro
     for draft in drafts {
         seq += 1;
         let row = draft.seal(&source, number(seq))?;
-        tx.execute(INSERT, &[&seq, &row.at.unix_ms(), &row.entry, &row.texts_json()])
-            .await?;
+        insert(tx, &row).await?;
     }
     let oldest: i64 = tx.query_one(OLDEST, &[]).await?.try_get(0)?;
     room.check(distance(Some(oldest), newest))
@@ -61,13 +60,54 @@ pub async fn append(tx: &SystemTx<'_>, service: &str, drafts: &[Draft], room: Ro
 
 pub(super) async fn next(db: &Postgres, service: &'static str, limit: Limit) -> Result<Batch, Error> {
     const SOURCE: &str = "SELECT source FROM audit_source WHERE id = 1";
-    // By the primary key. Rows of a running transaction are not seen, and no later number can be committed
-    // before it: what is seen has no gap.
-    const NEXT: &str = "SELECT seq, at_ms, entry, texts FROM audit_outbox ORDER BY seq LIMIT $1";
     let mut client = db.client().await?;
     let tx = client.system().await?;
     let source = tx.query_one(SOURCE, &[]).await?;
     let source = Source::new(service, source.try_get(0)?);
+    Ok(Batch {
+        source: source.id().to_owned(),
+        rows: rows(&tx, limit).await?,
+    })
+}
+
+async fn insert(tx: &SystemTx<'_>, row: &Row) -> Result<(), Error> {
+    const INSERT: &str = "INSERT INTO audit_outbox (seq, at_ms, entry, texts) VALUES ($1, $2, $3, $4)";
+    let seq = i64::try_from(row.seq).unwrap_or(i64::MAX);
+    tx.execute(INSERT, &[&seq, &row.at.unix_ms(), &row.entry, &row.texts_json()])
+        .await?;
+    Ok(())
+}
+
+/// Puts what waits behind the log; the source's row, locked, holds every later entry off.
+pub(super) async fn follow(
+    db: &Postgres,
+    service: &'static str,
+    behind: &Behind,
+    told: &Draft,
+) -> Result<(), Error> {
+    const LOCK: &str = "SELECT source FROM audit_source WHERE id = 1 FOR UPDATE";
+    const ADVANCE: &str = "UPDATE audit_source SET seq = $1 WHERE id = 1";
+    const CLEAR: &str = "DELETE FROM audit_outbox";
+    let mut client = db.client().await?;
+    let tx = client.system().await?;
+    let source = tx.query_one(LOCK, &[]).await?;
+    let source = Source::new(service, source.try_get(0)?);
+    let after = behind.rows_after(&source, rows(&tx, ALL).await?, told)?;
+    tx.execute(CLEAR, &[]).await?;
+    for row in &after {
+        insert(&tx, row).await?;
+    }
+    let newest = after.last().map_or(0, |row| row.seq);
+    tx.execute(ADVANCE, &[&i64::try_from(newest).unwrap_or(i64::MAX)])
+        .await?;
+    tx.commit().await
+}
+
+/// The rows that wait, oldest first.
+async fn rows(tx: &SystemTx<'_>, limit: Limit) -> Result<Vec<Row>, Error> {
+    // By the primary key. Rows of a running transaction are not seen, and no later number can be committed
+    // before it: what is seen has no gap.
+    const NEXT: &str = "SELECT seq, at_ms, entry, texts FROM audit_outbox ORDER BY seq LIMIT $1";
     let mut filling = Filling::new(limit);
     let rows_max = i64::try_from(limit.rows).unwrap_or(i64::MAX);
     for row in tx.query(NEXT, &[&rows_max]).await? {
@@ -81,10 +121,7 @@ pub(super) async fn next(db: &Postgres, service: &'static str, limit: Limit) -> 
             break;
         }
     }
-    Ok(Batch {
-        source: source.id().to_owned(),
-        rows: filling.rows,
-    })
+    Ok(filling.rows)
 }
 
 pub(super) async fn delivered(db: &Postgres, seq: u64) -> Result<(), Error> {

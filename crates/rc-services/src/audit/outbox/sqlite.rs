@@ -4,7 +4,8 @@ use rc_model::Timestamp;
 use rc_store::rusqlite::OptionalExtension as _;
 use rc_store::{Conn, Error, Migration, Migrations, Sqlite};
 
-use super::{Batch, Filling, Limit, Room, Waiting, damaged, distance, number};
+use super::{ALL, Batch, Filling, Limit, Room, Waiting, damaged, distance, number};
+use crate::audit::rejoin::Behind;
 use crate::audit::seal::{Draft, Row, Source};
 
 /// The outbox's tables.
@@ -40,7 +41,6 @@ const OLDEST: &str = "SELECT seq, at_ms FROM audit_outbox ORDER BY seq LIMIT 1";
 /// [`super::Full`] inside the store's error, and what the store says; the transaction must be rolled back.
 pub fn append(conn: &Conn, service: &str, drafts: &[Draft], room: Room) -> Result<(), Error> {
     const ADVANCE: &str = "UPDATE audit_source SET seq = ?1, last_action = ?2 WHERE id = 1";
-    const INSERT: &str = "INSERT INTO audit_outbox (seq, at_ms, entry, texts) VALUES (?1, ?2, ?3, ?4)";
     let Some(last) = drafts.last() else {
         return Ok(());
     };
@@ -48,8 +48,7 @@ pub fn append(conn: &Conn, service: &str, drafts: &[Draft], room: Room) -> Resul
     for draft in drafts {
         seq += 1;
         let row = draft.seal(&source, number(seq))?;
-        conn.prepare_cached(INSERT)?
-            .execute((seq, row.at.unix_ms(), &row.entry, row.texts_json()))?;
+        insert(conn, &row)?;
     }
     conn.prepare_cached(ADVANCE)?
         .execute((seq, last.action().as_str()))?;
@@ -64,32 +63,61 @@ fn source(conn: &Conn, service: &str) -> Result<(Source, i64), Error> {
     Ok((Source::new(service, &id), seq))
 }
 
+fn insert(conn: &Conn, row: &Row) -> Result<(), Error> {
+    const INSERT: &str = "INSERT INTO audit_outbox (seq, at_ms, entry, texts) VALUES (?1, ?2, ?3, ?4)";
+    let seq = i64::try_from(row.seq).unwrap_or(i64::MAX);
+    conn.prepare_cached(INSERT)?
+        .execute((seq, row.at.unix_ms(), &row.entry, row.texts_json()))?;
+    Ok(())
+}
+
+/// Puts what waits behind the log; the transaction holds every later entry off.
+pub(super) fn follow(conn: &Conn, service: &str, behind: &Behind, told: &Draft) -> Result<(), Error> {
+    const ADVANCE: &str = "UPDATE audit_source SET seq = ?1 WHERE id = 1";
+    const CLEAR: &str = "DELETE FROM audit_outbox";
+    let (source, _) = source(conn, service)?;
+    let after = behind.rows_after(&source, rows(conn, ALL)?, told)?;
+    conn.prepare_cached(CLEAR)?.execute([])?;
+    for row in &after {
+        insert(conn, row)?;
+    }
+    let newest = after.last().map_or(0, |row| row.seq);
+    conn.prepare_cached(ADVANCE)?
+        .execute([i64::try_from(newest).unwrap_or(i64::MAX)])?;
+    Ok(())
+}
+
 pub(super) async fn next(db: &Sqlite, service: &'static str, limit: Limit) -> Result<Batch, Error> {
-    // By the primary key.
-    const NEXT: &str = "SELECT seq, at_ms, entry, texts FROM audit_outbox ORDER BY seq LIMIT ?1";
     db.read("audit.next", move |conn| {
         let (source, _) = source(conn, service)?;
-        let mut filling = Filling::new(limit);
-        let mut select = conn.prepare_cached(NEXT)?;
-        let mut rows = select.query([i64::try_from(limit.rows).unwrap_or(i64::MAX)])?;
-        while let Some(row) = rows.next()? {
-            let texts: String = row.get(3)?;
-            let row = Row {
-                seq: number(row.get(0)?),
-                at: Timestamp::from_unix_ms(row.get(1)?),
-                entry: row.get(2)?,
-                texts: Row::texts_of(&texts).map_err(|error| damaged(&error))?,
-            };
-            if !filling.take(row) {
-                break;
-            }
-        }
         Ok(Batch {
             source: source.id().to_owned(),
-            rows: filling.rows,
+            rows: rows(conn, limit)?,
         })
     })
     .await
+}
+
+/// The rows that wait, oldest first.
+fn rows(conn: &Conn, limit: Limit) -> Result<Vec<Row>, Error> {
+    // By the primary key.
+    const NEXT: &str = "SELECT seq, at_ms, entry, texts FROM audit_outbox ORDER BY seq LIMIT ?1";
+    let mut filling = Filling::new(limit);
+    let mut select = conn.prepare_cached(NEXT)?;
+    let mut rows = select.query([i64::try_from(limit.rows).unwrap_or(i64::MAX)])?;
+    while let Some(row) = rows.next()? {
+        let texts: String = row.get(3)?;
+        let row = Row {
+            seq: number(row.get(0)?),
+            at: Timestamp::from_unix_ms(row.get(1)?),
+            entry: row.get(2)?,
+            texts: Row::texts_of(&texts).map_err(|error| damaged(&error))?,
+        };
+        if !filling.take(row) {
+            break;
+        }
+    }
+    Ok(filling.rows)
 }
 
 pub(super) async fn delivered(db: &Sqlite, seq: u64) -> Result<(), Error> {

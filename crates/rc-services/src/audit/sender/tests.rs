@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use rc_ledger::Entry;
 use rc_model::SystemClock;
-use rc_serve::{Tree, uds};
+use rc_serve::{Readiness, Tree, uds};
 
 use super::*;
 use crate::audit::Room;
@@ -60,6 +60,7 @@ struct World {
     layout: Layout,
     outbox: Outbox,
     fake: Arc<Fake>,
+    readiness: Readiness,
 }
 
 impl World {
@@ -74,6 +75,7 @@ impl World {
             layout,
             outbox,
             fake: Arc::default(),
+            readiness: Readiness::new(),
         }
     }
 
@@ -91,8 +93,13 @@ impl World {
         });
     }
 
+    fn sender(&self, metrics: &Metrics) -> Sender {
+        let ready = self.readiness.component("audit");
+        Sender::new(self.outbox.clone(), &self.layout, metrics, SystemClock::shared()).shown_by(ready)
+    }
+
     fn send(&self, tree: &Tree, metrics: &Metrics) {
-        let sender = Sender::new(self.outbox.clone(), &self.layout, metrics, SystemClock::shared());
+        let sender = self.sender(metrics);
         tree.spawn("sender", sender.run(tree.stopping()));
     }
 
@@ -159,6 +166,13 @@ async fn a_gap_stops_delivery_and_loses_nothing() {
     assert_eq!(world.kept(), [] as [&str; 0]);
     assert_eq!(world.outbox.waiting().await.unwrap().rows, 1);
     assert!(metrics.render().contains("rc_audit_outbox_entries 1\n"));
+    // Nobody but a person ends this, so the service says it.
+    let report = world.readiness.report();
+    assert_eq!(report.state, "unready");
+    assert!(
+        report.components["audit"].starts_with("down: RC-LED-024: "),
+        "{report:?}"
+    );
     tree.drain(SOON).await.unwrap();
 }
 
@@ -167,12 +181,7 @@ async fn the_last_entries_go_out_at_the_stop() {
     let world = World::new().await;
     let (tree, ledger, metrics) = (Tree::new(), Tree::new(), Metrics::new());
     world.listen(&ledger);
-    let sender = Sender::new(
-        world.outbox.clone(),
-        &world.layout,
-        &metrics,
-        SystemClock::shared(),
-    );
+    let sender = world.sender(&metrics);
     tree.stop();
     world.outbox.record(vec![draft("last")], Room::Act).await.unwrap();
     sender.run(tree.stopping()).await;

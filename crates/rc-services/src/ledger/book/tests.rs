@@ -263,6 +263,46 @@ async fn a_log_that_was_is_never_begun_anew() {
 }
 
 #[tokio::test]
+async fn places_that_do_not_fit_the_log_are_noted_again() {
+    for damage in [
+        "DELETE FROM places WHERE seq = 2",
+        "DELETE FROM places",
+        "DROP TABLE places",
+        "UPDATE ledger SET indexed = 0",
+        "UPDATE ledger SET indexed = 9",
+        "UPDATE places SET seq = 7 WHERE seq = 3",
+        // Found when it matters, and mended for the next attempt.
+        "UPDATE places SET hash = zeroblob(32) WHERE seq = 2",
+        "UPDATE places SET idx = 0 WHERE seq = 2; UPDATE places SET hash = zeroblob(32) WHERE seq = 2",
+    ] {
+        let world = World::new().await;
+        let first = world.with_three().await;
+        let db = Sqlite::open(&world.layout.ledger_db(), SqliteOptions::default()).unwrap();
+        db.write("test.damage", move |conn| Ok(conn.execute_batch(damage)?))
+            .await
+            .unwrap();
+        db.close().await;
+        let mut book = world.open().await.unwrap();
+        if damage.contains("hash") {
+            let refusal = one(&mut book, first.clone()).await.unwrap_err();
+            assert_eq!(refusal.code(), "RC-STO-006", "{damage}");
+        }
+        assert_eq!(
+            one(&mut book, first).await.unwrap(),
+            Receipt { next: 4, size: 3 },
+            "{damage}"
+        );
+        let more = world.delivery(&["d"]).await;
+        assert_eq!(
+            one(&mut book, more).await.unwrap(),
+            Receipt { next: 5, size: 4 },
+            "{damage}"
+        );
+        book.close().await;
+    }
+}
+
+#[tokio::test]
 async fn an_older_copy_of_the_log_is_noticed() {
     let world = World::new().await;
     world.with_three().await;
