@@ -212,6 +212,8 @@ pub const LED: &[Code] = &[
     code("RC-LED-028", "the audit log cannot be read"),
     code("RC-LED-029", "a checkpoint or key that was given cannot be used"),
     code("RC-LED-030", "the checkpoint cannot be kept"),
+    code("RC-LED-031", "a store is older than the audit log"),
+    code("RC-LED-032", "the end cannot be recorded"),
 ];
 
 /// Running a process.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -106,16 +106,13 @@ fn start(command: &[OsString]) -> io::Result<u32> {
     Ok(child.id())
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "the guard's standard error is the service's log"
-)]
 fn explain(command: &[OsString], error: &io::Error) -> u8 {
     let name = command
         .first()
         .map(|program| program.to_string_lossy().into_owned())
         .unwrap_or_default();
-    eprintln!("rc: `{name}` cannot be started: {error}");
+    // The guard's standard error is the service's log; its reader may be gone.
+    let _ = writeln!(io::stderr(), "rc: `{name}` cannot be started: {error}");
     if error.kind() == io::ErrorKind::NotFound {
         NOT_FOUND
     } else {

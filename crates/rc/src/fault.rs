@@ -4,6 +4,7 @@
 //! ends the process with 101.
 
 use std::fmt;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// How the process ends.
@@ -147,15 +148,12 @@ pub(crate) fn install_hooks(color: bool) {
     }));
 }
 
-/// Prints `report` to stderr (as JSON when asked) and gives the exit code it carries.
-#[expect(
-    clippy::print_stderr,
-    reason = "the one place where errors reach the terminal"
-)]
+/// Prints `report` to stderr (as JSON when asked) and gives the exit code it carries, also when nobody reads.
 pub(crate) fn exit_with(report: &miette::Report, json: bool) -> ExitCode {
     let exit = report
         .downcast_ref::<Fault>()
         .map_or(Exit::World, |fault| fault.0.exit);
+    let told;
     if json {
         let causes: Vec<String> = report.chain().skip(1).map(ToString::to_string).collect();
         let body = serde_json::json!({
@@ -166,9 +164,11 @@ pub(crate) fn exit_with(report: &miette::Report, json: bool) -> ExitCode {
                 "hint": report.help().map(|hint| hint.to_string()),
             }
         });
-        eprintln!("{body:#}");
+        told = format!("{body:#}\n");
     } else {
-        eprintln!("{report:?}");
+        told = format!("{report:?}\n");
     }
+    // The reader may be gone, and with it everybody who could be told. `eprintln!` would panic.
+    let _ = std::io::stderr().lock().write_all(told.as_bytes());
     exit.into()
 }

@@ -6,6 +6,8 @@ use rc_model::Layout;
 use rc_model::clock::monotonic_ns;
 use rc_runtime::lock::Owner;
 use rc_runtime::procfs;
+use rc_services::audit::{Action, Outbox};
+use rc_store::{Sqlite, SqliteOptions};
 use rustix::process::Signal;
 use serde::Serialize;
 
@@ -24,6 +26,9 @@ const END_MAX: Duration = Duration::from_secs(300);
 ///
 /// Services finish the work they have begun, in an order in which nothing loses what it depends on. When
 /// nothing runs, it says so and succeeds.
+///
+/// Exit code 3 also when everything has ended, but the audit log could not be told of it, because the disk is full
+/// or the supervisor was killed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Do not let services finish their work
@@ -76,7 +81,48 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         cx.note(format!("stopping {}", stopped.join(", ")));
     }
     ended(&layout).await?;
-    Ok(finish(cx, stopped, began))
+    let outcome = finish(cx, stopped, began);
+    match unrecorded(&layout).await {
+        None => Ok(outcome),
+        Some(fault) => Err(fault.into()),
+    }
+}
+
+/// Why the end is not in the audit log and will not get there: the supervisor's last word is another one. What it
+/// said and only waits to be delivered is safe.
+async fn unrecorded(layout: &Layout) -> Option<Fault> {
+    let path = layout.supervisor_db();
+    if !path.exists() {
+        return None;
+    }
+    let options = SqliteOptions {
+        readers: 1,
+        ..SqliteOptions::default()
+    };
+    let last = match Sqlite::open_readonly(&path, options) {
+        Ok(db) => {
+            let outbox = Outbox::sqlite(db, "rc-up");
+            let last = outbox.last_action().await;
+            outbox.close().await;
+            last
+        }
+        Err(error) => Err(error),
+    };
+    let fault = |text: &str| {
+        Fault::world("RC-LED-032", format!("everything is stopped, {text}"))
+            .hint("is the disk full? the next `rc up` records that this run has no stop")
+    };
+    match last {
+        Ok(last)
+            if last
+                .as_deref()
+                .is_none_or(|last| last == Action::PlatformStop.as_str()) =>
+        {
+            None
+        }
+        Ok(_) => Some(fault("but the audit log cannot be told of it")),
+        Err(error) => Some(fault("but whether the audit log is told of it cannot be seen").because(error)),
+    }
 }
 
 fn finish(cx: &Cx, stopped: Vec<String>, began: u64) -> Outcome {

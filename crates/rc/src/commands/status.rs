@@ -69,6 +69,7 @@ fn absent(cx: &Cx, state: PlatformState) -> PlatformStatus {
             problem: None,
             problems: 0,
         },
+        audit: None,
         services: Vec::new(),
     }
 }
@@ -109,6 +110,13 @@ fn render(status: &PlatformStatus, color: bool) -> String {
         text.push_str(&format!(
             "{} the files changed and are refused: {problem}{more}\n",
             paint(color, YELLOW, "config")
+        ));
+    }
+    if let Some(problem) = &status.audit {
+        text.push_str(&format!(
+            "{} the audit log refuses what the supervisor has to tell: {}\n",
+            paint(color, RED, "audit"),
+            printable(problem)
         ));
     }
     if !status.services.is_empty() {

@@ -17,6 +17,7 @@ mod keys;
 mod plan;
 mod run;
 pub(crate) mod screen;
+mod signals;
 mod watch;
 pub(crate) mod wire;
 

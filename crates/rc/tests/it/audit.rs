@@ -10,6 +10,8 @@ use serde_json::Value;
 
 use crate::world::{World, eventually, told};
 
+mod stores;
+
 const TENANTS: &str = "tenants:\n  acme: {tier: gold, demo: true}\n";
 
 /// All entries, in the order of the log.

@@ -337,3 +337,15 @@ fn logs_of_nobody_are_refused_with_a_list() {
     assert_eq!(output.status.code(), Some(2), "{}", told(&output));
     assert!(String::from_utf8_lossy(&output.stderr).contains("RC-UP-008"));
 }
+
+#[test]
+fn an_error_that_nobody_reads_keeps_its_exit_code() {
+    let world = World::new();
+    for output in ["text", "json"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = world.command(&["audit", "verify", "--output", output]);
+        let status = command.stderr(writer).status().unwrap();
+        assert_eq!(status.code(), Some(3), "{output}");
+    }
+}

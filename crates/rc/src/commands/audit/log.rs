@@ -83,7 +83,8 @@ struct Listed {
 
 pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> {
     let files = Files::of(&cx.layout());
-    if !files.any() {
+    files.readable()?;
+    if !files.any() || files.unmade().await {
         return Err(no_log(cx).into());
     }
     let keys = files.own_keys().map_err(unreadable)?;
@@ -95,7 +96,7 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
     let mut listed = rows(&found, texts.as_ref()).await.map_err(no_texts)?;
     // An entry that waited is written later than it happened.
     listed.sort_by_key(|row| (row.at, row.index));
-    let outboxes = Outboxes::look(cx).await;
+    let outboxes = Outboxes::look(cx).await?;
     let view = View::new(cx, &listed);
     if !cx.json() {
         view.print(&listed, true);
@@ -107,7 +108,7 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
             entries: listed,
             size,
             waiting: outboxes.rows(),
-            silent: outboxes.silent,
+            silent: outboxes.silent.iter().map(|silent| silent.service).collect(),
         });
     }
     if !args.follow {
@@ -175,8 +176,11 @@ fn tell(cx: &Cx, listed: &[Row], size: u64, outboxes: &Outboxes, texts: bool) {
             counted(waiting, "entry", "entries")
         ));
     }
-    for service in &outboxes.silent {
-        cx.note(format!("whether entries of {service} wait cannot be seen"));
+    for silent in &outboxes.silent {
+        cx.note(format!(
+            "whether entries of {} wait cannot be seen",
+            silent.service
+        ));
     }
 }
 

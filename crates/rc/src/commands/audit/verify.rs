@@ -1,6 +1,5 @@
 //! `rc audit verify`: proves that nobody changed the audit log, as far as what is at hand can prove it.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
@@ -12,14 +11,21 @@ use super::{Files, Outboxes, no_log};
 use crate::cx::Cx;
 use crate::fault::{Fault, Outcome};
 
+mod stores;
 mod verdict;
 
+use stores::Heads;
 use verdict::{Found, TextCounts, Verdict, print};
 
 /// Faults that are listed; all are counted.
 const LISTED_MAX: usize = 20;
 /// Entries whose texts are compared together.
 const CHUNK: usize = 256;
+/// Exit code of a check that found no fault and could not ask everybody.
+const UNSEEN: u8 = 3;
+/// What follows when the second copy is missing.
+const GONE: &str = "the second copy of the last checkpoint and the texts of entries are gone: entries that were cut \
+                    off from the end cannot be seen by it";
 /// Largest checkpoint or key file that is read.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
@@ -33,7 +39,11 @@ const FILE_BYTES_MAX: u64 = 64 << 10;
 /// the disk could write another log with another key. To see that too, keep the checkpoint and the public keys
 /// somewhere else: `--save` writes them, `--checkpoint` and `--key` take them back.
 ///
-/// Exit code 0: the log is whole. 1: it is not, and each fault is named. 3: there is no log.
+/// What services keep on this disk is held against it: an outbox that cannot be read, or that is older than the
+/// log, is a fault. A PostgreSQL server that does not answer is none, but then something is unknown.
+///
+/// Exit code 0: the log is whole. 1: it is not, and each fault is named. 3: there is no log yet, another user's
+/// files cannot be read, or no fault was found but a store could not be asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A public key that must have signed, instead of the key on this disk; `@FILE` reads keys from a file, one
@@ -51,18 +61,25 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> {
     let files = Files::of(&cx.layout());
-    if !files.any() {
-        return Err(no_log(cx).into());
-    }
+    files.readable()?;
     // Before the log is read: what is acknowledged or signed by now must be in it.
-    let outboxes = Outboxes::look(cx).await;
+    let outboxes = Outboxes::look(cx).await?;
     let mut check = Check::new(cx, &files);
+    if !files.any() || files.unmade().await {
+        check.gone(&outboxes);
+        if check.total == 0 {
+            return Err(no_log(cx).into());
+        }
+        let verdict = check.verdict(&[], &args, &None, &outboxes);
+        return Ok(told(cx, &verdict, &outboxes, false));
+    }
     let keys = check.keys(&args)?;
     let texts = check.second_copy(&keys).await;
     check.kept_elsewhere(&args, &keys)?;
     let report = check.log(&keys)?;
-    if let Some(texts) = &texts {
-        check.entries(&keys, texts, &report, &outboxes).await?;
+    check.no_copy(texts.as_ref(), report.as_ref()).await;
+    if let Some(heads) = check.entries(&keys, texts.as_ref(), &report).await? {
+        check.outboxes(&heads, &outboxes).await?;
     }
     let mut verdict = check.verdict(&keys, &args, &report, &outboxes);
     // What cannot be kept is said after what was found: that is the answer.
@@ -73,15 +90,25 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
             Err(fault) => unsaved = Some(fault),
         }
     }
+    let outcome = told(cx, &verdict, &outboxes, texts.is_some());
+    match unsaved {
+        Some(fault) => Err(fault.into()),
+        None => Ok(outcome),
+    }
+}
+
+/// Shows the verdict. The exit code says yes only when nothing was left out.
+fn told(cx: &Cx, verdict: &Verdict, outboxes: &Outboxes, with_texts: bool) -> Outcome {
     if cx.json() {
-        cx.print_json(&verdict);
+        cx.print_json(verdict);
     } else {
-        print(cx, &verdict, &outboxes, texts.is_some());
+        print(cx, verdict, outboxes, with_texts);
     }
-    if let Some(fault) = unsaved {
-        return Err(fault.into());
+    match (verdict.whole, verdict.silent.is_empty()) {
+        (true, true) => Outcome::Done,
+        (true, false) => Outcome::Code(UNSEEN),
+        (false, _) => Outcome::No,
     }
-    Ok(if verdict.whole { Outcome::Done } else { Outcome::No })
 }
 
 /// The check as it goes on.
@@ -176,8 +203,6 @@ impl<'a> Check<'a> {
 
     /// The checkpoint that the ledger keeps in a second place.
     async fn second_copy(&mut self, keys: &[Vkey]) -> Option<Texts> {
-        const GONE: &str = "the second copy of the last checkpoint and the texts of entries are gone: entries that \
-                            were cut off from the end cannot be seen by it";
         let db = self.files.db.clone();
         let opened = Texts::open(&db);
         let texts = match opened {
@@ -196,14 +221,25 @@ impl<'a> Check<'a> {
                     self.fault("second-copy", &db, None, error.to_string(), meaning);
                 }
             },
-            Ok(Some(_)) => {}
-            Ok(None) => self.fault("second-copy", &db, None, "it has no checkpoint".to_owned(), GONE),
+            // Without one: see `no_copy`.
+            Ok(Some(_) | None) => {}
             Err(error) => {
                 self.fault("second-copy", &db, None, format!("{error:?}"), GONE);
                 return None;
             }
         }
         Some(texts)
+    }
+
+    /// The ledger writes its first second copy after the log was made and before it takes an entry.
+    async fn no_copy(&mut self, texts: Option<&Texts>, report: Option<&Report>) {
+        let entries = report.is_none_or(|report| report.size > 0 || !report.is_whole());
+        if let (true, Some(texts)) = (entries, texts)
+            && let Ok(None) = texts.second_copy().await
+        {
+            let db = self.files.db.clone();
+            self.fault("second-copy", &db, None, "it has no checkpoint".to_owned(), GONE);
+        }
     }
 
     /// Checkpoints from other places.
@@ -302,18 +338,18 @@ impl<'a> Check<'a> {
         Ok(Some(report))
     }
 
-    /// What entries commit to, and whether those are there that services were told are written.
+    /// What entries commit to. Gives the number of the newest entry of each source, or `None` when entries cannot
+    /// be read.
     async fn entries(
         &mut self,
         keys: &[Vkey],
-        texts: &Texts,
+        texts: Option<&Texts>,
         report: &Option<Report>,
-        outboxes: &Outboxes,
-    ) -> Result<(), Fault> {
+    ) -> Result<Option<Heads>, Fault> {
         let (Some(_), Ok(reader)) = (report, Reader::open(&self.files.log, keys)) else {
-            return Ok(());
+            return Ok(None);
         };
-        let mut last: BTreeMap<String, u64> = BTreeMap::new();
+        let mut last = Heads::new();
         let mut chunk = Vec::with_capacity(CHUNK);
         // What cannot be read or is not an entry was told above.
         let entries = reader
@@ -333,28 +369,32 @@ impl<'a> Check<'a> {
             }
         }
         self.open(texts, chunk).await?;
-        for waiting in &outboxes.waiting {
-            let written = waiting.newest.saturating_sub(waiting.rows);
-            let found = last.get(&waiting.source).copied().unwrap_or(0);
-            if found < written {
-                let text = format!(
-                    "entries {} to {written} of {} were acknowledged, and the log does not have them",
-                    found + 1,
-                    waiting.source
-                );
-                let meaning = "the log and its second copy were replaced by older ones, or by a new log";
-                let log = self.files.log.clone();
-                self.fault("lost", &log, None, text, meaning);
-            }
-        }
-        Ok(())
+        Ok(Some(last))
     }
 
-    async fn open(&mut self, texts: &Texts, wanted: Vec<(u64, rc_ledger::Commitment)>) -> Result<(), Fault> {
+    async fn open(
+        &mut self,
+        texts: Option<&Texts>,
+        wanted: Vec<(u64, rc_ledger::Commitment)>,
+    ) -> Result<(), Fault> {
+        let (Some(texts), false) = (texts, self.texts.unreadable) else {
+            return Ok(());
+        };
         let commitments = wanted.iter().map(|(_, commitment)| *commitment).collect();
-        let opened = texts.read(commitments).await.map_err(|error| {
-            Fault::world(error.code(), "the texts of entries cannot be read").because(error)
-        })?;
+        let opened = match texts.read(commitments).await {
+            Ok(opened) => opened,
+            Err(error) if error.retry_after().is_some() => {
+                let fault = Fault::world(error.code(), "the texts of entries cannot be read");
+                return Err(fault.because(error));
+            }
+            Err(error) => {
+                self.texts.unreadable = true;
+                let meaning = "the ledger's database is damaged: reasons and details of entries are lost";
+                let db = self.files.db.clone();
+                self.fault("text", &db, None, format!("{error:?}"), meaning);
+                return Ok(());
+            }
+        };
         for ((index, _), opened) in wanted.into_iter().zip(opened) {
             match opened {
                 Opened::Text(_) => self.texts.opened += 1,
@@ -396,10 +436,12 @@ impl<'a> Check<'a> {
             entry_bytes: number(|report| report.entry_bytes),
             files: number(|report| report.files),
             sources: number(|report| report.sources),
+            unfinished: number(|report| report.unfinished),
             older: number(|report| report.older_contained),
             checkpoints_given: self.given,
             texts: self.texts,
             waiting: outboxes.rows(),
+            silent: outboxes.silent.clone(),
             faults: self.faults,
             faults_total: self.total,
             warnings: self.warnings,
@@ -424,7 +466,7 @@ fn meaning(kind: FaultKind) -> &'static str {
         FaultKind::Entry => "this entry was changed, or written by something else than the ledger",
         FaultKind::Sequence => "entries of this source are missing, or are there twice",
         FaultKind::Clock => "the times of entries of this source cannot be relied on around here",
-        FaultKind::Unpublished => "somebody put this file there; it is no part of the log",
+        FaultKind::Unpublished => "this is no file of the log, and nothing of it was read as one",
     }
 }
 

@@ -180,6 +180,8 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     "RC-LED-028"
     "RC-LED-029"
     "RC-LED-030"
+    "RC-LED-031"
+    "RC-LED-032"
     "RC-SRV-001"
     "RC-SRV-002"
     "RC-SRV-003"

@@ -8,9 +8,13 @@ use std::time::Duration;
 
 use rc_model::workspace::Model;
 use rc_model::{Clock as _, Digest, Layout, SystemClock, Timestamp};
+use rc_serve::readiness::Component;
 use rc_serve::{Metrics, Tree};
 use rc_services::audit::wire::{BATCH, Delivery};
-use rc_services::audit::{self, Act, Action, Actor, Draft, Outbox, Outcome, Reason, Resource, Room, Sender};
+use rc_services::audit::{
+    self, Act, Action, Actor, BEHIND_CODE, Draft, Incomparable, Outbox, Outcome, Reason, Resource, Room,
+    Sender,
+};
 use rc_services::ledger::Book;
 use rc_store::{Sqlite, SqliteOptions};
 use serde_json::{Value, json};
@@ -91,6 +95,8 @@ pub(super) struct Audit {
     outbox: Outbox,
     facts: Facts,
     tree: Tree,
+    /// What a person should know about the log that the run goes on with.
+    notes: Vec<String>,
 }
 
 /// How the platform ended.
@@ -109,7 +115,7 @@ impl Audit {
     ///
     /// # Errors
     /// When the outbox cannot be opened: nothing is started that could not be recorded.
-    pub(super) async fn open(layout: &Layout, metrics: &Metrics) -> Result<Self, Fault> {
+    pub(super) async fn open(layout: &Layout, metrics: &Metrics, ready: Component) -> Result<Self, Fault> {
         let path = layout.supervisor_db();
         let opened = async {
             if let Some(folder) = path.parent() {
@@ -126,18 +132,20 @@ impl Audit {
             Ok(outbox)
         };
         let outbox = opened.await.map_err(|error: String| unrecorded(&error))?;
-        let (queue, notes) = mpsc::channel(QUEUE_MAX);
+        let notes = compare(layout, &outbox).await?;
+        let (queue, told) = mpsc::channel(QUEUE_MAX);
         let tree = Tree::new();
         let audit = Self {
             layout: layout.clone(),
             outbox: outbox.clone(),
             facts: Facts(queue),
             tree: tree.clone(),
+            notes,
         };
         // Nothing else of this project runs: the lock is ours, and what was left behind is gone.
         audit.flush().await;
-        tree.spawn("audit/recorder", record(outbox.clone(), notes));
-        let sender = Sender::new(outbox, layout, metrics, SystemClock::shared());
+        tree.spawn("audit/recorder", record(outbox.clone(), told));
+        let sender = Sender::new(outbox, layout, metrics, SystemClock::shared()).shown_by(ready);
         let stopping = tree.stopping();
         tree.spawn("audit/sender", async move {
             // What it leaves at the end is appended by the supervisor itself.
@@ -145,6 +153,11 @@ impl Audit {
             Box::pin(stopping.run_until_cancelled(sender.run(until))).await;
         });
         Ok(audit)
+    }
+
+    /// What a person should know about the log that the run goes on with.
+    pub(super) fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The way for facts.
@@ -171,7 +184,8 @@ impl Audit {
             "services": services,
         });
         if crashed {
-            detail["run_before"] = "ended without a stop: it was killed, or the machine went down".into();
+            detail["run_before"] =
+                "has no stop here: it was killed, the machine went down, or its disk was full".into();
         }
         let act = act(
             Action::PlatformStart,
@@ -275,6 +289,31 @@ impl Audit {
         book.close().await;
         outcome
     }
+}
+
+/// Holds the outbox against the log: brings one that was restored behind it, and tells of a log that is gone.
+async fn compare(layout: &Layout, outbox: &Outbox) -> Result<Vec<String>, Fault> {
+    let mut notes = Vec::new();
+    match outbox.catch_up(layout, now()).await {
+        Ok(None) => {}
+        Ok(Some(behind)) => notes.push(format!("{behind} ({BEHIND_CODE})")),
+        Err(Incomparable::Store(error)) => return Err(unrecorded(&format!("{error:?}"))),
+        // The ledger does not open such a log either, and says why.
+        Err(error) => notes.push(error.to_string()),
+    }
+    let begun = [layout.ledger_log(), layout.ledger_key(), layout.ledger_db()];
+    let waiting = outbox.waiting().await.unwrap_or_default();
+    let acknowledged = waiting.newest.saturating_sub(waiting.rows);
+    if acknowledged > 0 && !begun.iter().any(|path| path.exists()) {
+        notes.push(format!(
+            "the audit log is gone: it had at least {acknowledged} entries. A new one begins, and refuses what \
+             services have to tell until somebody decides (`rc explain RC-LED-024`)"
+        ));
+    }
+    for note in &notes {
+        tracing::warn!("{note}");
+    }
+    Ok(notes)
 }
 
 /// The user who runs this process.

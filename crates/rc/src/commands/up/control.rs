@@ -9,16 +9,22 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use rc_model::{Clock, ServiceId, TierId, Timestamp};
 use rc_runtime::{Handle, ServiceStatus, State, procfs};
+use rc_serve::Readiness;
 use rc_services::audit::Actor;
 use tokio_util::sync::CancellationToken;
 
 use super::audit::own_user;
 use super::wire::{ConfigStatus, DownRequest, PlatformState, PlatformStatus, ServiceLine};
 
+/// The part of the supervisor that has entries for the ledger.
+pub(super) const AUDIT: &str = "audit";
+
 /// Shared by the socket and the task that runs the platform.
 #[derive(Clone)]
 pub(super) struct Control {
     pub(super) handle: Handle,
+    /// The supervisor's own parts: whether the ledger takes its entries.
+    pub(super) readiness: Readiness,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) project: PathBuf,
     pub(super) since: Timestamp,
@@ -83,9 +89,12 @@ impl Control {
             last_lines: status.last_lines.clone(),
         };
         let services: Vec<ServiceLine> = board.services.iter().map(line).collect();
+        let parts = self.readiness.report().components;
+        let audit = parts.get(AUDIT).and_then(|state| state.strip_prefix("down: "));
+        let audit = audit.map(str::to_owned);
         let own = procfs::memory(std::process::id());
         PlatformStatus {
-            state: self.total(&services, facts.was_ready),
+            state: self.total(&services, facts.was_ready, audit.is_some()),
             project: self.project.clone(),
             pid: Some(std::process::id()),
             since: Some(self.since),
@@ -98,18 +107,24 @@ impl Control {
                     .filter_map(|service| service.memory_bytes)
                     .sum::<u64>(),
             config: facts.config,
+            audit,
             services,
         }
     }
 
-    fn total(&self, services: &[ServiceLine], was_ready: bool) -> PlatformState {
+    fn total(&self, services: &[ServiceLine], was_ready: bool, unrecorded: bool) -> PlatformState {
         if self.stop.is_cancelled() {
             return PlatformState::Stopping;
         }
         let mut states = services.iter().map(|service| service.state);
         let broken = |state| matches!(state, State::CrashLooped | State::Unready | State::BackingOff);
-        if states.clone().all(|state| state == State::Ready) && (was_ready || !services.is_empty()) {
-            PlatformState::Ready
+        let ready = states.clone().all(|state| state == State::Ready);
+        if ready && (was_ready || !services.is_empty()) {
+            if unrecorded {
+                PlatformState::Degraded
+            } else {
+                PlatformState::Ready
+            }
         } else if was_ready || states.any(broken) {
             PlatformState::Degraded
         } else {

@@ -15,16 +15,16 @@ use rc_runtime::{
     Board, Handle, ProcessOptions, ProcessTarget, State, Summary, Supervisor, own_program, sweep_leftovers,
 };
 use rc_serve::{Edge, Metrics, Readiness, Tree, edge};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::audit::target::Watched;
 use super::audit::{Audit, End as Ending, own_user};
-use super::control::{Control, Facts};
+use super::control::{AUDIT, Control, Facts};
 use super::keys;
 use super::plan::{Ground, Plan, Ports, keep_in_force, prepare_state, unusable, write_endpoints};
 use super::screen::{Event, Show};
+use super::signals::Signals;
 use super::watch::Watch;
 use super::wire::{ConfigState, ConfigStatus, UpReport};
 use crate::cx::Cx;
@@ -138,16 +138,20 @@ pub(super) async fn run(
     }
 
     let metrics = Metrics::new();
-    let audit = Audit::open(&layout, &metrics).await?;
+    let readiness = Readiness::new();
+    let audit = Audit::open(&layout, &metrics, readiness.component(AUDIT)).await?;
+    for text in audit.notes() {
+        show.show(&Event::Warning { text: text.clone() });
+    }
     let target = ProcessTarget::new(options(cx, scope, program), SystemClock::shared());
     let target = Arc::new(Watched::new(target, audit.facts()));
     let (supervisor, handle) = Supervisor::new(target, SystemClock::shared(), Policy::default());
-    let control = control(&layout, &model, &plan, &call, handle.clone());
+    let control = control(&layout, &model, &plan, &call, handle.clone(), readiness.clone());
     let tree = Tree::new();
     let edge = Edge {
         service: "rc-up",
         router: control.clone().router(),
-        readiness: Readiness::new(),
+        readiness,
         metrics,
         access: AccessLog::Off,
         sink: None,
@@ -215,10 +219,18 @@ fn options(cx: &Cx, scope: String, program: PathBuf) -> ProcessOptions {
     }
 }
 
-fn control(layout: &Layout, model: &Model, plan: &Plan, call: &Call, handle: Handle) -> Control {
+fn control(
+    layout: &Layout,
+    model: &Model,
+    plan: &Plan,
+    call: &Call,
+    handle: Handle,
+    readiness: Readiness,
+) -> Control {
     let now = SystemClock.now();
     Control {
         handle,
+        readiness,
         clock: SystemClock::shared(),
         project: layout.project().to_owned(),
         since: now,
@@ -395,6 +407,13 @@ impl Platform<'_> {
             .ground
             .plan(&model, &mut self.ports)
             .map_err(|fault| Refusal::new(fault.to_string()))?;
+        // Services take what the libraries take, and a running platform does not end by a line in a file.
+        rc_store::StoreUrl::parse(&model.project.store.url)
+            .map_err(|error| Refusal::new(format!("`store.url` cannot be used: {error}")))?;
+        if let Some(url) = &model.project.bus.url {
+            crate::bus::open(url, &self.control.clock)
+                .map_err(|fault| Refusal::new(format!("`bus.url` cannot be used: {fault}")))?;
+        }
         let recorded = self.audit.applying(self.model.digest, &model).await;
         recorded.map_err(Refusal::new)?;
         // New services are in the table before the gateway looks for them.
@@ -554,31 +573,6 @@ fn late(board: &Board, wait: Duration) -> Fault {
         ),
     )
     .hint("`rc logs` shows what the services said; `--wait` gives them longer. Everything was stopped again")
-}
-
-/// Whatever asks this process to end.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.hang_up.recv() => {}
-        }
-    }
 }
 
 /// Makes the state folder ready and gives the project's layout, by its true path.

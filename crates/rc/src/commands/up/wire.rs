@@ -54,6 +54,9 @@ pub(crate) struct PlatformStatus {
     /// Resident memory of everything, the supervisor included.
     pub(crate) memory_bytes: u64,
     pub(crate) config: ConfigStatus,
+    /// Why the audit log refuses what the supervisor has to tell it.
+    #[serde(default)]
+    pub(crate) audit: Option<String>,
     pub(crate) services: Vec<ServiceLine>,
 }
 

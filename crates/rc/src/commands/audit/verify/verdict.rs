@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rc_model::Timestamp;
 use serde::Serialize;
 
-use super::super::{Outboxes, counted};
+use super::super::{Outboxes, Silent, counted};
 use crate::commands::up::screen::{BOLD, DIM, GREEN, RED, YELLOW, paint};
 use crate::cx::Cx;
 
@@ -41,6 +41,8 @@ pub(super) struct Verdict {
     pub(super) entry_bytes: u64,
     pub(super) files: u64,
     pub(super) sources: u64,
+    /// Files of a group that was being appended, or that a crash cut off: the ledger completes or removes them.
+    pub(super) unfinished: u64,
     /// Older checkpoints that are contained.
     pub(super) older: u64,
     /// Of those, the ones that were kept elsewhere.
@@ -48,6 +50,8 @@ pub(super) struct Verdict {
     pub(super) texts: TextCounts,
     /// Entries that wait to be written.
     pub(super) waiting: u64,
+    /// Outboxes that could not be asked: whether they wait, and whether the log has what they were told is written.
+    pub(super) silent: Vec<Silent>,
     pub(super) faults: Vec<Found>,
     pub(super) faults_total: u64,
     pub(super) warnings: Vec<Found>,
@@ -62,6 +66,9 @@ pub(super) struct TextCounts {
     pub(super) erased: u64,
     /// Texts that are not those that were committed to.
     pub(super) wrong: u64,
+    /// Set when they cannot be read at all.
+    #[serde(skip)]
+    pub(super) unreadable: bool,
 }
 
 /// Shows a person what was checked, what was found, and what it proves.
@@ -131,7 +138,12 @@ pub(super) fn print(cx: &Cx, verdict: &Verdict, outboxes: &Outboxes, with_texts:
     }
     out.push(String::new());
     out.push(if verdict.whole {
-        bold(&paint(cx.color, GREEN, "the log is whole"))
+        let not_all = if verdict.silent.is_empty() {
+            ""
+        } else {
+            ", as far as it could be checked"
+        };
+        bold(&paint(cx.color, GREEN, &format!("the log is whole{not_all}")))
     } else {
         let faults = counted(verdict.faults_total, "fault", "faults");
         bold(&paint(cx.color, RED, &format!("the log is not whole: {faults}")))
@@ -188,8 +200,14 @@ fn checks(verdict: &Verdict, outboxes: &Outboxes, with_texts: bool) -> Vec<(bool
         );
         checks.push((false, text));
     }
-    for service in &outboxes.silent {
-        checks.push((false, format!("whether entries of {service} wait cannot be seen")));
+    if verdict.unfinished > 0 {
+        let text = "an append was under way, or was cut off by a crash: it is not part of the log yet";
+        checks.push((false, text.to_owned()));
+    }
+    for Silent { service, why, .. } in &verdict.silent {
+        let text =
+            format!("whether the log has what {service} told, and what waits there, is not known: {why}");
+        checks.push((false, text));
     }
     checks
 }
