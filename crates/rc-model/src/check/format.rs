@@ -219,7 +219,9 @@ fn port_is_good(host: &str) -> bool {
     };
     match after {
         Some("") => true,
-        Some(after) => after.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok()),
+        Some(after) => after
+            .strip_prefix(':')
+            .is_some_and(|port| port.parse::<u16>().is_ok()),
         None => false,
     }
 }

@@ -110,7 +110,10 @@ async fn it_is_ready_before_there_is_a_bus_and_follows_it_later() {
     let components = json!({"audit": "ready", "letters": "ready", "projector": "ready", "store": "ready"});
     assert_eq!(
         (status, ready),
-        (StatusCode::OK, json!({"state": "ready", "components": components}))
+        (
+            StatusCode::OK,
+            json!({"state": "ready", "components": components})
+        )
     );
     assert!(service.finds("word", 0).await);
     let bus = SqliteBus::open(&crate::ingest::bus_file(&service.layout), SystemClock::shared())
