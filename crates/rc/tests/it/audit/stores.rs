@@ -81,7 +81,11 @@ fn a_revoked_key_stays_revoked_when_its_store_is_restored_from_a_backup() {
 #[test]
 fn an_outbox_that_cannot_be_read_is_a_fault() {
     let world = stopped();
-    let path = world.path().join(".royalcrown/data/gateway/gateway.db");
+    let data = world.path().join(".royalcrown/data/gateway");
+    // Whole, with what may still be in the WAL.
+    let backup = world.path().join("backup");
+    copy_folder(&data, &backup);
+    let path = data.join("gateway.db");
     let kept = fs_err::read(&path).unwrap();
     let damages: [(&str, fn(&[u8]) -> Vec<u8>); 4] = [
         ("empty", |_| Vec::new()),
@@ -124,7 +128,7 @@ fn an_outbox_that_cannot_be_read_is_a_fault() {
         kinds(&verdict, "warnings"),
         BTreeSet::from(["left-behind".to_owned()])
     );
-    put(&kept);
+    copy_folder(&backup, &data);
     whole(&world);
 }
 
