@@ -140,11 +140,8 @@ fn option(name: &str, value: &str) -> Result<(), String> {
 /// `sslmode` and `sslrootcert` go together.
 fn tls(query: &str) -> Result<(), String> {
     let of = |wanted: &str| {
-        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs
-            .filter(|(name, _)| *name == wanted)
-            .last()
-            .map(|(_, value)| value)
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.rfind(|(name, _)| *name == wanted).map(|(_, value)| value)
     };
     match (of("sslmode"), of("sslrootcert")) {
         (None | Some("disable" | "prefer"), None) | (None | Some("require" | "verify-full"), Some(_)) => {
@@ -175,5 +172,5 @@ fn decoded(text: &str) -> Result<String, String> {
         out.push(escaped.unwrap_or(byte));
         at += if escaped.is_some() { 3 } else { 1 };
     }
-    String::from_utf8(out).map_err(|_| "an escape such as %FF is not UTF-8".to_owned())
+    String::from_utf8(out).map_err(|_bytes| "an escape such as %FF is not UTF-8".to_owned())
 }
