@@ -128,7 +128,7 @@ fn method(size: Size, debezium: bool) -> String {
          last. nats-server 2.15 with `sync_interval: always`, one stream in a file. The bare publisher has its \
          messages ready and publishes the same number of the same size into a stream of the same settings: the better \
          of atomic batches of {BATCH}, one at a time, and of single messages, {WINDOW} at a time. {peer} Lag: events \
-         are appended one a transaction at half of what the mover reached, at most 1000 a second, for {lag} s, while \
+         are appended ten a transaction at half of what the mover reached, at most 1000 a second, for {lag} s, while \
          a transaction of another database stands open with a number; from before the insert until a reader of the \
          stream has it. Replay: {replayed} events in an embedded log, read, decoded and counted in order; \
          then by the document projector, from a start of the platform until all \
@@ -267,7 +267,7 @@ impl Round<'_> {
         })?;
         reader.follow(mover.stream())?;
         let count = (rate * self.size.lag.as_secs_f64()) as u64;
-        let (told, came) = mpsc::channel();
+        let (told, came) = mpsc::sync_channel(usize::try_from(count).unwrap_or(usize::MAX));
         let reading = std::thread::spawn(move || {
             for _ in 0..count {
                 let payload = reader.delivered();

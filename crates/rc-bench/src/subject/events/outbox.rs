@@ -10,8 +10,9 @@ use tokio_postgres::{Client, NoTls};
 use super::{Mover, PAYLOAD_BYTES};
 use crate::failure::{Failure, Result};
 
-/// Events in a transaction, and keys.
+/// Events in a transaction that fills, in one that is timed, and keys.
 const TOGETHER: u64 = 500;
+const LITTLE: u64 = 10;
 const KEYS: u64 = 1_000;
 
 /// What Debezium's EventRouter reads.
@@ -76,15 +77,15 @@ impl Outbox {
         Ok(())
     }
 
-    /// Appends events one a transaction, so many a second; each says when it was sent. Their numbers follow
-    /// those of one event that is there.
+    /// Appends events, so many a second, [`LITTLE`] a transaction; each says when it should have left. Their
+    /// numbers follow that of one event that is there.
     pub(super) fn append(&self, count: u64, rate: f64) -> Result<()> {
         let start = monotonic_ns();
-        for number in 1..=count {
+        for number in (1..=count).step_by(LITTLE as usize) {
             let due = start + (number as f64 / rate * 1e9) as u64;
             std::thread::sleep(Duration::from_nanos(due.saturating_sub(monotonic_ns())));
             // Late is late: the time that counts is the one at which it should have left.
-            self.insert(number, number + 1, &payload(number, due))?;
+            self.insert(number, (number + LITTLE).min(count + 1), &payload(number, due))?;
         }
         Ok(())
     }
@@ -124,11 +125,8 @@ fn connect(url: &str) -> Result<(Runtime, Client)> {
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let client = runtime.block_on(async {
-        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-        tokio::spawn(connection);
-        Ok::<_, Failure>(client)
-    })?;
+    let (client, connection) = runtime.block_on(tokio_postgres::connect(url, NoTls))?;
+    runtime.spawn(connection);
     Ok((runtime, client))
 }
 

@@ -115,10 +115,8 @@ fn borrowed<'b, 'p>(bound: &'b [(&'static str, Vec<Param<'p>>)]) -> Vec<(&'b str
 /// Polls `calls` in their order, so that they are sent in their order, and ends with the first error. A call
 /// that fails before it was sent (a parameter that does not fit) keeps those after it from being sent: a
 /// commit at the end must not follow half of its statements.
-async fn in_order<T>(
-    mut calls: Vec<Pin<Box<dyn Future<Output = Result<T, Error>> + Send + '_>>>,
-) -> Result<Vec<T>, Error> {
-    let mut answers: Vec<Option<T>> = calls.iter().map(|_| None).collect();
+async fn in_order(mut calls: Vec<Answer<'_>>) -> Result<Vec<Vec<Row>>, Error> {
+    let mut answers: Vec<Option<Vec<Row>>> = calls.iter().map(|_| None).collect();
     poll_fn(|cx| {
         for (call, answer) in calls.iter_mut().zip(&mut answers) {
             if answer.is_none()
