@@ -145,7 +145,7 @@ pub(super) fn plan(events: &[&Event]) -> Result<Plan, Error> {
             Ok(change) => {
                 last.insert((&event.tenant, &event.key), (event, change));
             }
-            Err(poison) => poisons.push(poison),
+            Err(poison) => poisons.push(*poison),
         }
     }
     if !poisons.is_empty() {
@@ -180,15 +180,15 @@ enum Change {
     Deleted,
 }
 
-fn change(event: &Event) -> Result<Change, Poison> {
+fn change(event: &Event) -> Result<Change, Box<Poison>> {
     match (&*event.event_type, event.schema) {
         (PUT, SCHEMA) => serde_json::from_slice(&event.payload)
             .map(Change::Put)
-            .map_err(|error| Poison::of(event, "decode", error.to_string())),
+            .map_err(|error| Box::new(Poison::of(event, "decode", error.to_string()))),
         (DELETED, SCHEMA) => Ok(Change::Deleted),
         (name, schema) => {
             let why = format!("this binary does not know `{name}` with schema {schema}");
-            Err(Poison::of(event, "schema", why))
+            Err(Box::new(Poison::of(event, "schema", why)))
         }
     }
 }

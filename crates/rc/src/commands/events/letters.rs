@@ -50,7 +50,9 @@ struct Name {
 }
 
 fn name(text: &str) -> Result<Name, String> {
-    let (of, number) = text.rsplit_once('/').unwrap_or((Builtin::DocsApi.name(), text));
+    let (of, number) = text
+        .rsplit_once('/')
+        .unwrap_or_else(|| (Builtin::DocsApi.name(), text));
     let number = number.parse().ok().filter(|number| *number > 0);
     let number = number.ok_or("expected a letter such as `docs-api/7` or `7`")?;
     Ok(Name {
