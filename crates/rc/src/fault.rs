@@ -153,8 +153,7 @@ pub(crate) fn exit_with(report: &miette::Report, json: bool) -> ExitCode {
     let exit = report
         .downcast_ref::<Fault>()
         .map_or(Exit::World, |fault| fault.0.exit);
-    let told;
-    if json {
+    let told = if json {
         let causes: Vec<String> = report.chain().skip(1).map(ToString::to_string).collect();
         let body = serde_json::json!({
             "error": {
@@ -164,10 +163,10 @@ pub(crate) fn exit_with(report: &miette::Report, json: bool) -> ExitCode {
                 "hint": report.help().map(|hint| hint.to_string()),
             }
         });
-        told = format!("{body:#}\n");
+        format!("{body:#}\n")
     } else {
-        told = format!("{report:?}\n");
-    }
+        format!("{report:?}\n")
+    };
     // The reader may be gone, and with it everybody who could be told. `eprintln!` would panic.
     let _ = std::io::stderr().lock().write_all(told.as_bytes());
     exit.into()

@@ -87,7 +87,8 @@ fn an_outbox_that_cannot_be_read_is_a_fault() {
     copy_folder(&data, &backup);
     let path = data.join("gateway.db");
     let kept = fs_err::read(&path).unwrap();
-    let damages: [(&str, fn(&[u8]) -> Vec<u8>); 4] = [
+    type Damage = fn(&[u8]) -> Vec<u8>;
+    let damages: [(&str, Damage); 4] = [
         ("empty", |_| Vec::new()),
         ("halved", |bytes| bytes[..bytes.len() / 2].to_vec()),
         ("zeroed", |bytes| vec![0; bytes.len()]),
