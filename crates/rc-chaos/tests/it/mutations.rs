@@ -14,7 +14,6 @@ fn slow_live_every_mutation_is_noticed_for_the_right_reason() {
         options.only = (!mutation.faults.is_empty()).then(|| mutation.faults.to_vec());
         options.faults = u64::try_from(mutation.faults.len()).unwrap() * 2;
         options.oversize = mutation.name == "relay.park_only_row";
-        options.poison = mutation.name == "consumer.apply_waiting";
         options.events = 2_500;
         options.mutations = [&[mutation.name], mutation.with]
             .concat()

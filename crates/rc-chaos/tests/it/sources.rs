@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use rc_chaos::fault::{MUTATED_POINTS, OTHER_POINTS, PARKED_POINTS, POINTS};
-use rc_chaos::mutation::{MUTATIONS, OTHER_MUTATIONS};
+use rc_chaos::mutation::{HEALED, MUTATIONS, OTHER_MUTATIONS};
 
 /// Every `faults::NAME("...")` in the sources of the crates.
 fn calls(name: &str) -> BTreeSet<String> {
@@ -43,6 +43,7 @@ fn every_mutation_of_the_code_is_known() {
     let tried = MUTATIONS.iter().map(|mutation| mutation.name);
     let known: BTreeSet<String> = tried
         .chain(OTHER_MUTATIONS.iter().copied())
+        .chain(HEALED.iter().map(|(name, _guard)| *name))
         .map(str::to_owned)
         .collect();
     assert_eq!(calls("mutated"), known);
