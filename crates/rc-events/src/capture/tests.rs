@@ -108,7 +108,7 @@ impl Running {
 
     /// Waits until all was read and the stream is open.
     async fn follows(&self, source: &CaptureSource) {
-        rc_test::eventually(Duration::from_secs(30), "the stream is open", async || {
+        rc_test::eventually(Duration::from_secs(90), "the stream is open", async || {
             let slots = source.health().await.unwrap();
             slots
                 .first()
@@ -327,13 +327,13 @@ async fn live_capture_values_of_every_form_before_and_after() {
         '018f0000-0000-7000-8000-000000000000', '{1,NULL}', '{\"a b\",\"\"}', 'ok')";
     shop.run(&format!("INSERT INTO things VALUES {row}")).await;
     let running = run(shop.source(shop.options(&["things"])), &world.bus, 1_000);
-    rc_test::eventually(Duration::from_secs(20), "it is read", async || {
+    rc_test::eventually(Duration::from_secs(90), "it is read", async || {
         !changes(&world.bus).await.is_empty()
     })
     .await;
     shop.run("UPDATE things SET n = NULL, m = 'sad'; UPDATE things SET a = 2; DELETE FROM things")
         .await;
-    rc_test::eventually(Duration::from_secs(20), "all is captured", async || {
+    rc_test::eventually(Duration::from_secs(90), "all is captured", async || {
         changes(&world.bus).await.len() >= 5
     })
     .await;
@@ -409,7 +409,7 @@ async fn live_capture_a_large_value_that_was_not_touched_is_right_or_named() {
         shop.run("UPDATE docs SET n = 2").await;
         shop.run("UPDATE docs SET body = 'short'").await;
         shop.run("DELETE FROM docs").await;
-        rc_test::eventually(Duration::from_secs(20), "all is captured", async || {
+        rc_test::eventually(Duration::from_secs(90), "all is captured", async || {
             changes(&world.bus).await.len() >= 4
         })
         .await;
@@ -440,7 +440,7 @@ async fn live_capture_survives_changes_of_the_table() {
     let (mut shop, world) = (Shop::new(COUNTERS).await, World::sqlite().await);
     shop.run("INSERT INTO counters VALUES (1, 1, 'a')").await;
     let mut running = run(shop.source(shop.options(&["counters"])), &world.bus, 1_000);
-    rc_test::eventually(Duration::from_secs(20), "it is read", async || {
+    rc_test::eventually(Duration::from_secs(90), "it is read", async || {
         !changes(&world.bus).await.is_empty()
     })
     .await;
@@ -465,7 +465,7 @@ async fn live_capture_survives_changes_of_the_table() {
             running = run(shop.source(shop.options(&["counters"])), &world.bus, 1_000);
         }
     }
-    rc_test::eventually(Duration::from_secs(20), "all is captured", async || {
+    rc_test::eventually(Duration::from_secs(90), "all is captured", async || {
         changes(&world.bus).await.len() >= 7
     })
     .await;

@@ -107,7 +107,7 @@ impl Outbox {
     /// Waits until all is on the bus, and then some: what is doubled comes late.
     async fn check(&self, bus: &Arc<dyn Bus>) {
         let total = self.total().cast_signed();
-        rc_test::eventually(Duration::from_secs(60), "all is relayed", async || {
+        rc_test::eventually(Duration::from_secs(90), "all is relayed", async || {
             bus.tail().await.unwrap() >= total
         })
         .await;
@@ -411,7 +411,7 @@ async fn live_slot_the_walsender_killed_and_the_server_restarted_cost_nothing() 
     server.stop();
     tokio::time::sleep(Duration::from_millis(300)).await;
     server.start_again();
-    rc_test::eventually(Duration::from_secs(30), "the pool is back", async || {
+    rc_test::eventually(Duration::from_secs(90), "the pool is back", async || {
         outbox.db.ping().await.is_ok()
     })
     .await;
@@ -452,7 +452,7 @@ async fn live_slot_of_a_quiet_outbox_does_not_hold_the_wal_of_others() {
         "CREATE TABLE IF NOT EXISTS noise (n int, pad text)",
         "INSERT INTO noise SELECT n, repeat('x', 500) FROM generate_series(1, 20000) n",
     ]);
-    rc_test::eventually(Duration::from_secs(20), "the slot moves on", async || {
+    rc_test::eventually(Duration::from_secs(90), "the slot moves on", async || {
         confirmed().await.0 > before.0 + 10_000_000
     })
     .await;
