@@ -6,7 +6,7 @@ use rc_chaos::mutation::{MUTATIONS, Mutation};
 use crate::world::{options, run};
 
 /// Runs with other choices until a mistake counts as one that nothing notices.
-const RUNS_MAX: u64 = 4;
+const RUNS_MAX: u64 = 8;
 
 #[test]
 fn slow_live_every_mutation_is_noticed_for_the_right_reason() {
