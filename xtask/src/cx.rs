@@ -1,6 +1,6 @@
 //! Where things are: the repository, the cache, the target folder. The only reader of the environment.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::process::Stop;
 
@@ -29,7 +29,11 @@ impl Cx {
     )]
     pub(crate) fn from_environment() -> Result<Self, Stop> {
         let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        // `cargo run` says which checkout it is run in. What was compiled in may be another one: two checkouts
+        // that share a target folder share this program.
+        let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let root = manifest
             .parent()
             .expect("xtask lies in the repository's root")
             .to_owned();
