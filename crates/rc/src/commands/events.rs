@@ -19,8 +19,8 @@ mod verify;
 
 /// Events: move them, watch them, check them, and decide about those that cannot be applied.
 ///
-/// Inside a project these commands speak of the platform's own events. `relay`, `capture`, `install` and `verify`
-/// also work without a project, beside a service that keeps an outbox in its own database.
+/// Inside a project these commands speak of the platform's own events. `relay`, `capture`, `install`, `rebase` and
+/// `verify` also work without a project, beside a service that keeps an outbox in its own database.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
