@@ -521,7 +521,7 @@ _rc() {
             return 0
             ;;
         rc__subcmd__events__subcmd__capture)
-            opts="-h -V --from --to --table --name --tenant --tenant-column --no-snapshot --replica-identity-full --resnapshot --metrics --output --project --help --version"
+            opts="-h -V --from --to --table --name --tenant --tenant-column --no-snapshot --replica-identity-full --resnapshot --bus-keep --bus-bytes --metrics --output --project --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -548,6 +548,14 @@ _rc() {
                     return 0
                     ;;
                 --tenant-column)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bus-keep)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bus-bytes)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

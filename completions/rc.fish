@@ -247,7 +247,7 @@ complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l tenant-column -d 'The column of `--source table` that says whose a row is, instead of one tenant for all' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l schema -d 'The schema of the outbox on PostgreSQL; with `--source table`, of the relay\'s own tables' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l outbox-keep -d 'How long rows stay in the outbox after they were relayed' -r
-complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l bus-keep -d 'How long events stay on the bus' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l bus-keep -d 'How long events stay on the bus. All that publish to one bus must say the same: each of them cleans it' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l bus-bytes -d 'How many bytes of events stay on the bus at most' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l metrics -d 'Serve `/health`, `/ready` and `/metrics` here' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l output -d 'How results are printed' -r -f -a "text\t'For people'
@@ -261,6 +261,8 @@ complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l name -d 'The capture\'s name: its place on the bus, and part of its slot\'s. Another name is another capture' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l tenant -d 'Whose the rows are' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l tenant-column -d 'The column that says whose a row is; without a tenant\'s name in it, the row is `--tenant`\'s' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l bus-keep -d 'How long events stay on the bus. All that publish to one bus must say the same: each of them cleans it' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l bus-bytes -d 'How many bytes of events stay on the bus at most' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l metrics -d 'Serve `/health`, `/ready` and `/metrics` here' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"

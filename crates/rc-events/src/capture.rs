@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use crate::bus::{Cursor, ReadLimit, Record};
 use crate::lease::{Epoch, HEARTBEAT};
-use crate::relay::{Backlog, Fetched, Pruned, Source};
+use crate::relay::{Backlog, Fetched, LastFetched, Pruned, Source};
 use crate::replication::{Failure, Lsn, Server, Session, SlotHealth, diverged, literal};
 use crate::slot::{SlotPlace, slot_gone, slot_prefix};
 use crate::{BoxFuture, Error, faults};
@@ -132,7 +132,7 @@ struct State {
     at: Option<CaptureCursor>,
     phase: Phase,
     /// The last batch, in case that it could not be published.
-    again: Option<(Cursor, Fetched)>,
+    last: LastFetched,
     /// Why the slot is beyond use.
     lost: Option<String>,
 }
@@ -165,7 +165,7 @@ impl CaptureSource {
                 from: Cursor::default(),
                 at: None,
                 phase: Phase::Closed,
-                again: None,
+                last: LastFetched::default(),
                 lost: None,
             }),
             leading: Mutex::new(None),
@@ -490,18 +490,14 @@ impl Source for CaptureSource {
         Box::pin(async move {
             let mut state = self.state.lock().await;
             let state = &mut *state;
-            match &state.again {
+            if let Some(fetched) = state.last.again(cursor, limit) {
                 // It could not be published. The connection stays, and nothing is confirmed.
-                Some((from, fetched)) if from == cursor && fetched.records.len() <= limit.rows => {
-                    if let Phase::Following(mut following) =
-                        std::mem::replace(&mut state.phase, Phase::Closed)
-                        && following.tend().await.is_ok()
-                    {
-                        state.phase = Phase::Following(following);
-                    }
-                    return Ok(fetched.clone());
+                if let Phase::Following(mut following) = std::mem::replace(&mut state.phase, Phase::Closed)
+                    && following.tend().await.is_ok()
+                {
+                    state.phase = Phase::Following(following);
                 }
-                _ => state.again = None,
+                return Ok(fetched);
             }
             if state.from != *cursor || matches!(state.phase, Phase::Closed) {
                 state.phase = Phase::Closed;
@@ -526,9 +522,7 @@ impl Source for CaptureSource {
                 records,
                 cursor: next.clone(),
             };
-            if !fetched.records.is_empty() {
-                state.again = Some((cursor.clone(), fetched.clone()));
-            }
+            state.last.keep(cursor, &fetched);
             state.from = next;
             Ok(fetched)
         })

@@ -58,6 +58,33 @@ pub struct Fetched {
     pub cursor: Cursor,
 }
 
+/// The last answer of a source that reads a stream, which it cannot read twice: a relay that could not publish it
+/// asks again.
+#[derive(Debug, Default)]
+pub(crate) struct LastFetched(Option<(Cursor, Fetched)>);
+
+impl LastFetched {
+    /// That answer, if it was to the same question. If not, it was published, and is forgotten.
+    pub(crate) fn again(&mut self, cursor: &Cursor, limit: ReadLimit) -> Option<Fetched> {
+        match &self.0 {
+            Some((from, fetched)) if from == cursor && fetched.records.len() <= limit.rows => {
+                Some(fetched.clone())
+            }
+            _ => {
+                self.0 = None;
+                None
+            }
+        }
+    }
+
+    /// Keeps an answer that has events.
+    pub(crate) fn keep(&mut self, cursor: &Cursor, fetched: &Fetched) {
+        if !fetched.records.is_empty() {
+            self.0 = Some((cursor.clone(), fetched.clone()));
+        }
+    }
+}
+
 /// How much waits in an outbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Backlog {

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::bus::{Cursor, ReadLimit, Record};
 use crate::lease::Epoch;
 use crate::outbox::postgres::{PairCursor, PostgresSource, RowKey, Snapshot};
-use crate::relay::{Backlog, Fetched, Parked, Pruned, Source};
+use crate::relay::{Backlog, Fetched, LastFetched, Parked, Pruned, Source};
 use crate::replication::{Item, Session, SlotHealth, Stream, diverged, pgoutput};
 use crate::{BoxFuture, Error, faults};
 
@@ -59,7 +59,7 @@ struct State {
     at: SlotCursor,
     phase: Phase,
     /// The last batch, in case that it could not be published.
-    again: Option<(Cursor, Fetched)>,
+    last: LastFetched,
     beat_at: Instant,
     /// The slot failed in a way that opening it again does not mend.
     condemned: bool,
@@ -136,7 +136,7 @@ impl SlotSource {
                 from: Cursor::default(),
                 at: SlotCursor::start(),
                 phase: Phase::Closed,
-                again: None,
+                last: LastFetched::default(),
                 beat_at: Instant::now(),
                 condemned: false,
             }),
@@ -504,17 +504,14 @@ impl Source for SlotSource {
         Box::pin(async move {
             let mut state = self.state.lock().await;
             let state = &mut *state;
-            match &state.again {
+            if let Some(fetched) = state.last.again(cursor, limit) {
                 // It could not be published. The connection stays, and nothing is confirmed.
-                Some((from, fetched)) if from == cursor && fetched.records.len() <= limit.rows => {
-                    if let Phase::Streaming(mut open) = std::mem::replace(&mut state.phase, Phase::Closed)
-                        && open.stream.tend().await.is_ok()
-                    {
-                        state.phase = Phase::Streaming(open);
-                    }
-                    return Ok(fetched.clone());
+                if let Phase::Streaming(mut open) = std::mem::replace(&mut state.phase, Phase::Closed)
+                    && open.stream.tend().await.is_ok()
+                {
+                    state.phase = Phase::Streaming(open);
                 }
-                _ => state.again = None,
+                return Ok(fetched);
             }
             if state.from != *cursor || matches!(state.phase, Phase::Closed) {
                 state.phase = Phase::Closed;
@@ -535,9 +532,7 @@ impl Source for SlotSource {
                 records,
                 cursor: next.clone(),
             };
-            if !fetched.records.is_empty() {
-                state.again = Some((cursor.clone(), fetched.clone()));
-            }
+            state.last.keep(cursor, &fetched);
             state.from = next;
             Ok(fetched)
         })

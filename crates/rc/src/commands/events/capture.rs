@@ -1,15 +1,13 @@
 //! `rc events capture`: the changes of somebody's tables as events on a bus.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rc_events::RelayOptions;
 use rc_events::capture::{CaptureOptions, CaptureSource, TableName};
-use rc_events::{Relay, RelayOptions};
-use rc_model::{Clock, SystemClock, TenantId};
-use rc_services::events::watch;
+use rc_model::TenantId;
 
 use super::place::{End, Typed};
-use super::relay::Running;
+use super::relay::{Moving, Running};
 use crate::cx::Cx;
 use crate::fault::Outcome;
 
@@ -55,9 +53,8 @@ pub(crate) struct Args {
     /// When changes were lost with their slot, publish all rows anew instead of stopping
     #[arg(long)]
     resnapshot: bool,
-    /// Serve `/health`, `/ready` and `/metrics` here
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    moving: Moving,
 }
 
 pub(super) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> {
@@ -65,8 +62,6 @@ pub(super) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
     let to = End::To.place(cx, args.to.as_ref())?;
     let address = from.address()?;
     let running = Running::begin(cx, SERVICE);
-    let clock: Arc<dyn Clock> = SystemClock::shared();
-    let bus = to.bus(&clock).await?;
     let mut options = CaptureOptions::new(&args.name, args.tables, args.tenant);
     options.tenant_column = args.tenant_column;
     options.snapshot = !args.no_snapshot;
@@ -74,29 +69,12 @@ pub(super) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
     options.resnapshot = args.resnapshot;
     let source = Arc::new(CaptureSource::new(address, options));
     let asked = Arc::clone(&source);
-    let look = move || {
+    running.slots(move || {
         let source = Arc::clone(&asked);
         async move { source.health().await }
-    };
-    watch::slots(look, &running.metrics, &running.tree);
-    let relay = Relay::new(
-        source,
-        Arc::clone(&bus),
-        Arc::clone(&clock),
-        RelayOptions::default(),
-    );
-    let status = relay.status();
-    watch::bus(SERVICE, bus, running.readiness.component("bus"), &running.tree);
-    watch::relay(
-        SERVICE,
-        move || Some(status.borrow().clone()),
-        running.readiness.component("capture"),
-        &running.metrics,
-        clock,
-        &running.tree,
-    );
-    let tree = &running.tree;
-    tree.spawn("capture", relay.run(tree.stopping()));
+    });
     tracing::info!(%from, %to, name = args.name, version = env!("CARGO_PKG_VERSION"), "capturing");
-    Ok(running.until_ended(args.metrics).await?)
+    Ok(running
+        .relay(source, &to, RelayOptions::default(), &args.moving)
+        .await?)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rc_events::outbox::table::{self, Columns, TableSource, Tenancy};
+use rc_events::replication::SlotHealth;
 use rc_events::slot::SlotSource;
 use rc_events::{Relay, RelayOptions, Retention, Source};
 use rc_model::project::{AccessLog, LogLevel};
@@ -64,7 +65,14 @@ pub(crate) struct Args {
     /// How long rows stay in the outbox after they were relayed
     #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = Span::parse)]
     outbox_keep: Span,
-    /// How long events stay on the bus
+    #[command(flatten)]
+    moving: Moving,
+}
+
+/// What everything that moves events to a bus takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Moving {
+    /// How long events stay on the bus. All that publish to one bus must say the same: each of them cleans it
     #[arg(long, value_name = "SPAN", default_value = "7d", value_parser = Span::parse)]
     bus_keep: Span,
     /// How many bytes of events stay on the bus at most
@@ -79,33 +87,13 @@ pub(super) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
     let from = End::From.place(cx, args.from.as_ref())?;
     let to = End::To.place(cx, args.to.as_ref())?;
     let running = Running::begin(cx, SERVICE);
-    let clock: Arc<dyn Clock> = SystemClock::shared();
-    let bus = to.bus(&clock).await?;
     let source = source(&args, &from, &running).await?;
     let options = RelayOptions {
         outbox_keep: args.outbox_keep.duration(),
-        retention: Retention {
-            keep: args.bus_keep.duration(),
-            bytes_max: args.bus_bytes.bytes(),
-            ..Retention::default()
-        },
         ..RelayOptions::default()
     };
-    let relay = Relay::new(source, Arc::clone(&bus), Arc::clone(&clock), options);
-    let status = relay.status();
-    watch::bus(SERVICE, bus, running.readiness.component("bus"), &running.tree);
-    watch::relay(
-        SERVICE,
-        move || Some(status.borrow().clone()),
-        running.readiness.component("relay"),
-        &running.metrics,
-        clock,
-        &running.tree,
-    );
-    let tree = &running.tree;
-    tree.spawn("relay", relay.run(tree.stopping()));
     tracing::info!(%from, %to, origin = args.origin, version = env!("CARGO_PKG_VERSION"), "relaying");
-    Ok(running.until_ended(args.metrics).await?)
+    Ok(running.relay(source, &to, options, &args.moving).await?)
 }
 
 /// How an outbox in PostgreSQL is read.
@@ -123,11 +111,10 @@ async fn source(args: &Args, from: &Place, running: &Running) -> Result<Arc<dyn 
             let db = from.database(&args.schema)?;
             let source = Arc::new(SlotSource::new(db, from.address()?, &args.origin));
             let asked = Arc::clone(&source);
-            let look = move || {
+            running.slots(move || {
                 let source = Arc::clone(&asked);
                 async move { source.health().await }
-            };
-            watch::slots(look, &running.metrics, &running.tree);
+            });
             Ok(source)
         }
         How::Table => {
@@ -158,9 +145,9 @@ async fn source(args: &Args, from: &Place, running: &Running) -> Result<Arc<dyn 
 /// A process that runs beside somebody's service until it is told to end.
 pub(super) struct Running {
     service: &'static str,
-    pub(super) tree: Tree,
-    pub(super) metrics: Metrics,
-    pub(super) readiness: Readiness,
+    tree: Tree,
+    metrics: Metrics,
+    readiness: Readiness,
 }
 
 impl Running {
@@ -185,11 +172,55 @@ impl Running {
         }
     }
 
+    /// Moves `source` to the bus at `to` until the process is told to end.
+    ///
+    /// # Errors
+    /// When the bus can never be used as it is, the address of the metrics is taken, or a part failed.
+    pub(super) async fn relay(
+        self,
+        source: Arc<dyn Source>,
+        to: &Place,
+        options: RelayOptions,
+        moving: &Moving,
+    ) -> Result<Outcome, Fault> {
+        let clock: Arc<dyn Clock> = SystemClock::shared();
+        let bus = to.bus(&clock).await?;
+        let options = RelayOptions {
+            retention: Retention {
+                keep: moving.bus_keep.duration(),
+                bytes_max: moving.bus_bytes.bytes(),
+                ..Retention::default()
+            },
+            ..options
+        };
+        let relay = Relay::new(source, Arc::clone(&bus), Arc::clone(&clock), options);
+        let (status, service, tree) = (relay.status(), self.service, &self.tree);
+        watch::bus(service, bus, self.readiness.component("bus"), tree);
+        watch::relay(
+            service,
+            move || Some(status.borrow().clone()),
+            self.readiness.component("relay"),
+            &self.metrics,
+            clock,
+            tree,
+        );
+        tree.spawn("relay", relay.run(tree.stopping()));
+        self.until_ended(moving.metrics).await
+    }
+
+    /// Shows the replication slots that `look` finds.
+    pub(super) fn slots<F>(&self, look: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = Result<Vec<SlotHealth>, rc_events::Error>> + Send + 'static,
+    {
+        watch::slots(look, &self.metrics, &self.tree);
+    }
+
     /// Serves what people watch at `address`, and waits for the end.
     ///
     /// # Errors
     /// When the address is taken, or a part failed.
-    pub(super) async fn until_ended(self, address: Option<SocketAddr>) -> Result<Outcome, Fault> {
+    async fn until_ended(self, address: Option<SocketAddr>) -> Result<Outcome, Fault> {
         if let Some(address) = address {
             let edge = Edge {
                 service: self.service,
