@@ -6,6 +6,7 @@
 pub mod acts;
 pub mod admin;
 pub mod history;
+pub mod log;
 pub mod status;
 pub mod verify;
 pub mod watch;

@@ -30,6 +30,7 @@ use super::store::{CONSUMER, DocsStore};
 use crate::events::acts::Acts;
 use crate::events::admin::{self, Admin};
 use crate::events::history::{self, History};
+use crate::events::log::SocketLog;
 use crate::events::status::{self, ConsumerLine, Status};
 use crate::events::watch as events_watch;
 use crate::events::wire::Counts;
@@ -236,6 +237,10 @@ impl Parts {
                 },
                 clock: Arc::clone(&self.deps.clock),
                 telemetry: self.deps.telemetry.clone(),
+                // By asking ingest: docs-api has no right on its store.
+                log: Some(Arc::new(SocketLog {
+                    socket: self.config.layout.socket(&service(INGEST)),
+                })),
                 ..ConsumerOptions::default()
             },
             following: Arc::clone(&self.following),

@@ -233,7 +233,7 @@ fn fitting(mut detail: serde_json::Value) -> serde_json::Value {
     detail
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| malformed(error.to_string()).into())
 }
 

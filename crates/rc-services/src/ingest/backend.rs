@@ -8,7 +8,7 @@ use rc_events::letters::Letters;
 use rc_events::outbox::postgres::PostgresSource;
 use rc_events::outbox::sqlite::SqliteSource;
 use rc_events::relay::ParkedLetters;
-use rc_events::{Bus, PostgresBus, Relay, RelayOptions, RelayStatus, Source, SqliteBus};
+use rc_events::{Bus, Log, PostgresBus, Relay, RelayOptions, RelayStatus, Source, SqliteBus};
 use rc_model::telemetry::TelemetrySink;
 use rc_model::{Clock, Timestamp};
 use rc_serve::Tree;
@@ -40,6 +40,8 @@ pub(crate) struct Backend {
     source: Arc<dyn Source>,
     /// Makes a reader of the outbox that is not the relay's.
     another: Another,
+    /// What readers ask for events that the bus does not have.
+    pub(crate) log: Arc<dyn Log>,
     pub(crate) relay: watch::Receiver<RelayStatus>,
     /// What the bus refused.
     pub(crate) letters: Option<Arc<dyn Letters>>,
@@ -120,10 +122,11 @@ impl Backend {
         };
         let outbox = db.clone();
         let source = move || Arc::new(SqliteSource::new(outbox.clone(), ORIGIN)) as Arc<dyn Source>;
+        let log = Arc::new(SqliteSource::new(db.clone(), ORIGIN));
         let store = Arc::new(SqliteIngestStore::new(db));
         Ok(Self::assemble(
             store,
-            (source(), Box::new(source)),
+            (source(), Box::new(source), log),
             bus,
             embedded,
             given,
@@ -152,11 +155,12 @@ impl Backend {
         let another = move || Arc::new(PostgresSource::new(outbox.clone(), ORIGIN)) as Arc<dyn Source>;
         let source = Arc::new(PostgresSource::new(pg.clone(), ORIGIN));
         let hint = Arc::clone(&source);
+        let log = Arc::new(PostgresSource::new(pg.clone(), ORIGIN));
         let committed = Arc::new(move || hint.committed());
         let store = Arc::new(PostgresIngestStore::new(pg, clock, committed, &given.tree));
         Ok(Self::assemble(
             store,
-            (source, Box::new(another)),
+            (source, Box::new(another), log),
             bus,
             None,
             given,
@@ -165,7 +169,7 @@ impl Backend {
 
     fn assemble(
         store: Arc<dyn IngestStore>,
-        (source, another): (Arc<dyn Source>, Another),
+        (source, another, log): (Arc<dyn Source>, Another, Arc<dyn Log>),
         bus: Arc<dyn Bus>,
         embedded: Option<Arc<SqliteBus>>,
         given: &Given,
@@ -188,6 +192,7 @@ impl Backend {
             bus,
             source,
             another,
+            log,
             relay: status,
             letters,
             embedded,

@@ -21,6 +21,7 @@ use super::room::{self, Room};
 use super::{fault, limits};
 use crate::events::acts::Acts;
 use crate::events::admin::{self, Admin};
+use crate::events::log;
 use crate::events::status::{self, RelayLine, Status};
 use crate::events::verify::{self, Verify};
 use crate::events::watch;
@@ -93,7 +94,7 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
         meters: Meters::register(&deps.metrics),
         docs_socket: config.layout.socket(&service(DOCS_SERVICE)),
     };
-    let (holder, checked) = (Arc::clone(&backend), Arc::clone(&backend));
+    let (holder, checked, kept) = (Arc::clone(&backend), Arc::clone(&backend), Arc::clone(&backend));
     let letters = move || holder.load_full()?.letters.clone();
     let acts = Acts::start(
         Builtin::Ingest,
@@ -119,7 +120,8 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
         router: http::router(Arc::new(app))
             .merge(status::router(look(&backend, &deps)))
             .merge(admin::router(admin))
-            .merge(verify::router(verify)),
+            .merge(verify::router(verify))
+            .merge(log::router(Arc::new(move || Some(Arc::clone(&kept.load_full()?.log))))),
         readiness: deps.readiness.clone(),
         metrics: deps.metrics.clone(),
         access: config.access,
