@@ -17,9 +17,10 @@ mod value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rc_model::{Clock as _, SystemClock, TenantId, Timestamp};
+use rc_model::{Clock, SystemClock, TenantId, Timestamp};
 use rc_store::PgAddress;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -96,6 +97,8 @@ pub struct CaptureOptions {
     pub resnapshot: bool,
     /// See [`IDLE_WAL_BYTES_MAX`].
     pub idle_wal_bytes_max: u64,
+    /// When it is, for what has no time in the server's log: notices and signs of life.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl CaptureOptions {
@@ -111,6 +114,7 @@ impl CaptureOptions {
             replica_identity_full: false,
             resnapshot: false,
             idle_wal_bytes_max: IDLE_WAL_BYTES_MAX,
+            clock: SystemClock::shared(),
         }
     }
 }
@@ -381,7 +385,7 @@ impl CaptureSource {
             lsn: created.restart,
             n: 0,
             xid: None,
-            time: SystemClock.now(),
+            time: self.options.clock.now(),
         };
         let mut records = Vec::new();
         for table in &tables {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rc_model::{Clock as _, SystemClock, TenantId, Timestamp};
+use rc_model::{TenantId, Timestamp};
 
 use super::cursor::{CaptureCursor, Part, Seen};
 use super::table::{self, Change, Fields, Layout, Source, Table, key_text};
@@ -414,7 +414,7 @@ fn heartbeat(options: &CaptureOptions, at: &CaptureCursor, reached: Lsn) -> Reco
         serde_json::Value::from(&*options.name)
     );
     let hash = blake3::hash(format!("{}\0{}\0{payload}", at.slot.system, at.slot.name).as_bytes());
-    let time = SystemClock.now();
+    let time = options.clock.now();
     let random: [u8; 10] = *hash.as_bytes().first_chunk().expect("32 bytes");
     Record {
         origin_pos: reached.0.cast_signed(),
