@@ -236,7 +236,8 @@ async fn relay(source: &source::At, bus: &bus::At, clock: Arc<dyn Clock>) -> Res
             say(&Status {
                 done: now.published,
                 at: now.tail,
-                waiting: now.backlog.rows,
+                // Before it is known, something may wait.
+                waiting: now.backlog.map_or(1, |backlog| backlog.rows),
                 well: now.leading && now.error.is_none(),
                 error: now.error.map(|(code, text)| format!("{code} {text}")),
             });

@@ -14,6 +14,7 @@ mod core;
 mod decide;
 mod engine;
 mod handle;
+mod handover;
 mod history;
 mod lane;
 mod lanes;
@@ -33,6 +34,7 @@ pub use books::{Books, Entered, Head};
 pub use core::GAP_EVENTS_MAX;
 pub use decide::{VOID, Verdict, judge};
 pub use handle::{COMMANDS_MAX, ConsumerHandle, REPLAY_TIME_MAX};
+pub use handover::KeyAt;
 pub use options::{ATTEMPTS_MAX, ConsumerOptions, LANES_MAX, Policy, Upcast};
 pub use postgres::PostgresBooks;
 pub use sqlite::SqliteBooks;
@@ -156,6 +158,8 @@ pub struct ConsumerStatus {
     pub parked: u64,
     /// Events that were set aside while their key went on, since the start of this process.
     pub skipped: u64,
+    /// Missing events that were fetched from the log since the start of this process.
+    pub fetched: u64,
     /// Whether it moves.
     pub state: ConsumerState,
 }

@@ -191,8 +191,8 @@ pub struct RelayStatus {
     pub tail: Seq,
     /// Where the bus is in the outbox: a position (SQLite) or a snapshot (PostgreSQL).
     pub cursor: Cursor,
-    /// What waited when it was last measured.
-    pub backlog: Backlog,
+    /// What waited when it was last measured; unknown before that.
+    pub backlog: Option<Backlog>,
     /// What is set aside because the bus refuses it, when that was last measured.
     pub parked: LetterCounts,
     /// Why it does not move, if it does not: code and text.
@@ -355,8 +355,8 @@ impl Relay {
                     Some(_) | None => LetterCounts::default(),
                 };
                 self.status.send_if_modified(|status| {
-                    let changed = (status.backlog, &status.parked) != (backlog, &parked);
-                    status.backlog = backlog;
+                    let changed = (status.backlog, &status.parked) != (Some(backlog), &parked);
+                    status.backlog = Some(backlog);
                     status.parked = parked;
                     changed
                 });

@@ -265,7 +265,10 @@ pub async fn plan(bus: &dyn Bus, books: &dyn Books, replay: &Replay) -> Result<P
 }
 
 /// The place before the first event that the bus keeps.
-pub(crate) async fn first_kept(bus: &dyn Bus) -> Result<Seq, Error> {
+///
+/// # Errors
+/// What the bus says.
+pub async fn first_kept(bus: &dyn Bus) -> Result<Seq, Error> {
     match bus.read(0, ReadLimit { rows: 1, bytes: 1 }).await {
         Ok(_) => Ok(0),
         Err(Error::Pruned { first, .. }) => Ok(first - 1),

@@ -110,6 +110,7 @@ pub const EVT: &[Code] = &[
     code("RC-EVT-050", "the place of the events is not one"),
     code("RC-EVT-051", "a request about events is malformed"),
     code("RC-EVT-052", "there is no such dead letter"),
+    code("RC-EVT-070", "a rebuild cannot begin or end as asked"),
 ];
 
 /// The gateway.

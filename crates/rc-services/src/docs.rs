@@ -11,6 +11,8 @@ mod conditional;
 mod cursor;
 mod fault;
 mod flight;
+mod follow;
+pub mod generations;
 mod http;
 mod meters;
 pub mod model;
@@ -30,7 +32,7 @@ pub use postgres::PostgresDocs;
 pub use progress::WAITERS_MAX;
 pub use run::{SERVICE, postgres_migrations, run};
 pub use sqlite::SqliteDocs;
-pub use store::{DocsStore, TOTAL_EXACT_MAX};
+pub use store::{DocsStore, Generation, Given, TOTAL_EXACT_MAX};
 pub use turns::{TURN_WAIT_MAX, TURN_WAITERS_MAX};
 
 #[cfg(test)]

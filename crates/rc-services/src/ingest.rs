@@ -21,7 +21,7 @@ mod item;
 pub mod limits;
 mod meters;
 mod receive;
-mod room;
+pub(crate) mod room;
 mod run;
 mod store;
 

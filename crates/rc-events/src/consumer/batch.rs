@@ -137,6 +137,8 @@ pub struct Batch {
     pub(crate) step: Step,
     pub(crate) mode: Mode,
     pub(crate) policy: Policy,
+    /// Whether a key begins with any number: [`super::ConsumerOptions::rebuilds`].
+    pub(crate) begins_anywhere: bool,
     pub(crate) letters_max: u64,
     pub(crate) key_letters_max: u64,
     pub(crate) now: Timestamp,
@@ -166,6 +168,7 @@ impl Batch {
             step: Step::Follow { from, upto },
             mode: Mode::Live,
             policy: Policy::Park,
+            begins_anywhere: false,
             letters_max: letters::LETTERS_MAX,
             key_letters_max: letters::KEY_LETTERS_MAX,
             now,
@@ -202,6 +205,13 @@ impl Batch {
     #[must_use]
     pub fn under(mut self, policy: Policy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// The same batch, in which a key that was never seen begins with the first number that comes.
+    #[must_use]
+    pub fn beginning_anywhere(mut self) -> Self {
+        self.begins_anywhere = true;
         self
     }
 

@@ -42,7 +42,7 @@ pub trait Books: Send + Sync {
     fn consumer(&self) -> &str;
 
     /// Makes the positions fit this bus and this number of lanes, and returns them. After a change of the
-    /// number all lanes begin at the lowest place; on another bus they begin at `start`.
+    /// number all lanes begin at the lowest place; at the very first, and on another bus, they begin at `start`.
     fn enter<'a>(&'a self, bus: &'a BusId, lanes: u16, start: Seq) -> BoxFuture<'a, Result<Entered, Error>>;
 
     /// The lowest position, and the bus it belongs to; `None` before the first start.

@@ -147,6 +147,7 @@ impl Core {
             },
             step,
             policy: self.options.policy,
+            begins_anywhere: self.options.rebuilds,
             letters_max: self.options.letters_max,
             key_letters_max: self.options.key_letters_max,
             now: self.now(),
@@ -323,6 +324,8 @@ impl Core {
             }
             found.extend(more);
         }
+        self.status
+            .send_modify(|status| status.fetched += found.len() as u64);
         tracing::info!(
             consumer = &*self.name,
             place = %gap.place,

@@ -107,7 +107,11 @@ pub(crate) fn follow<'b>(
         let place = names(event);
         let key = known.entry(place).or_default();
         let waits = key.has_letters() && !faults::mutated("consumer.apply_waiting");
-        let verdict = judge(key.last, event.kseq, event.numbering);
+        let verdict = if batch.begins_anywhere && *key == Known::default() {
+            Verdict::Apply
+        } else {
+            judge(key.last, event.kseq, event.numbering)
+        };
         if verdict == Verdict::Duplicate {
             if event.kseq == key.last && key.id != event.id {
                 return Err(super::mismatch(event));

@@ -264,11 +264,11 @@ async fn sleep_until(due: Option<Instant>) {
 impl Core {
     /// Makes the stored positions fit this bus and the number of lanes.
     async fn enter(&self, bus: &BusId) -> Result<Entered, Error> {
-        let other = match self.books.position().await? {
+        let at_first_kept = match self.books.position().await? {
             Some((of, _)) => !of.as_str().is_empty() && of != *bus,
-            None => false,
+            None => self.options.rebuilds,
         };
-        let start = if other {
+        let start = if at_first_kept {
             crate::replay::first_kept(&*self.bus).await?
         } else {
             0

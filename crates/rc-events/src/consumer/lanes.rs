@@ -144,7 +144,7 @@ impl Told {
             at.iter().map(|lane| lane.stored).min().unwrap_or(0)
         };
         let first = self.last.is_none();
-        if self.last.is_none_or(|(seq, _)| seq != stored) {
+        if !core.options.rebuilds && self.last.is_none_or(|(seq, _)| seq != stored) {
             // Retention waits a little longer when this fails; that is no reason to stop.
             if let Err(error) = core.bus.progress(&core.name, stored).await {
                 tracing::debug!(consumer = &*core.name, %error, "progress was not noted");

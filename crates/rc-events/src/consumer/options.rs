@@ -65,6 +65,10 @@ pub struct ConsumerOptions {
     pub key_letters_max: u64,
     /// Where events are fetched that the bus does not have; none: they make gaps.
     pub log: Option<Arc<dyn Log>>,
+    /// Whether it builds a second state beside one that serves. It begins at the first event that the bus keeps, and
+    /// a key with the first number that comes; the bus neither knows it nor waits for it. What history no longer has
+    /// is taken from the state that serves ([`super::sqlite::take_key`]).
+    pub rebuilds: bool,
     /// What brings older events to the newest form.
     pub upcast: Option<Arc<dyn Upcast>>,
     /// When letters are made.
@@ -82,6 +86,7 @@ impl Default for ConsumerOptions {
             letters_max: LETTERS_MAX,
             key_letters_max: KEY_LETTERS_MAX,
             log: None,
+            rebuilds: false,
             upcast: None,
             clock: SystemClock::shared(),
             telemetry: None,

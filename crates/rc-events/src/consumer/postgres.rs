@@ -2,6 +2,7 @@
 //! PostgreSQL schema.
 
 mod books;
+mod handover;
 mod jobs;
 mod letters;
 
@@ -11,6 +12,7 @@ use rc_store::{Migration, Migrations, SystemTx};
 use uuid::Uuid;
 
 pub use books::PostgresBooks;
+pub use handover::{keys, keys_after, take_keys};
 
 use super::batch::{Admitted, Batch, Step};
 use super::decide::{self, Decided, Known, Names, names};

@@ -20,7 +20,7 @@ pub(super) fn enter(stored: &[(String, Seq)], bus: &BusId, lanes: u16, start: Se
     let positions = if as_wanted {
         stored.iter().map(|(_, seq)| *seq).collect()
     } else {
-        let lowest = stored.iter().map(|(_, seq)| *seq).min().unwrap_or(0);
+        let lowest = stored.iter().map(|(_, seq)| *seq).min().unwrap_or(start);
         let begin = if former.is_some() { start } else { lowest };
         vec![begin; usize::from(lanes)]
     };

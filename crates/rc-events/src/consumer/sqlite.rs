@@ -2,6 +2,7 @@
 //! SQLite file.
 
 mod books;
+mod handover;
 mod jobs;
 mod letters;
 
@@ -12,6 +13,7 @@ use rusqlite::OptionalExtension as _;
 use uuid::Uuid;
 
 pub use books::SqliteBooks;
+pub use handover::{key, keys_after, take_key};
 
 use super::batch::{Admitted, Batch, Step};
 use super::decide::{self, Decided, Known, Names, names};

@@ -124,7 +124,9 @@ async fn events_travel_in_order_and_wake_at_once() {
             .await;
     }
     running.until(|status| status.published == 5_000).await;
-    let status = running.until(|status| status.backlog.rows == 0).await;
+    let status = running
+        .until(|status| status.backlog.is_some_and(|backlog| backlog.rows == 0))
+        .await;
     assert_eq!(status.cursor, Cursor::new("5000"));
     running.end().await;
     assert_exact(

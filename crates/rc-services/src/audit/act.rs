@@ -85,6 +85,7 @@ pub enum Action {
     LetterReplay,
     LetterDrop,
     EventsReplay,
+    EventsRebuild,
     EventsVerify,
     EventsRepair,
 }
@@ -108,6 +109,7 @@ impl Action {
             Self::LetterReplay => "letter.replay",
             Self::LetterDrop => "letter.drop",
             Self::EventsReplay => "events.replay",
+            Self::EventsRebuild => "events.rebuild",
             Self::EventsVerify => "events.verify",
             Self::EventsRepair => "events.repair",
         }

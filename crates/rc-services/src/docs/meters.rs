@@ -15,6 +15,10 @@ pub(super) struct Meters {
     pub(super) applied: Counter,
     /// Events that had taken effect before.
     pub(super) duplicates: Counter,
+    /// Missing events that the log had.
+    pub(super) fetched: Counter,
+    /// Events on the bus that a generation that is being built has not read.
+    pub(super) rebuild_lag: Gauge,
     /// Time from an event to its effect.
     pub(super) delay: Histogram,
     /// Reads that took another's answer.
@@ -27,6 +31,8 @@ impl Meters {
             lag: Gauge::default(),
             applied: Counter::default(),
             duplicates: Counter::default(),
+            fetched: Counter::default(),
+            rebuild_lag: Gauge::default(),
             delay: duration_histogram(),
             shared: Counter::default(),
         };
@@ -35,6 +41,8 @@ impl Meters {
                 lag,
                 applied,
                 duplicates,
+                fetched,
+                rebuild_lag,
                 delay,
                 shared,
             } = meters.clone();
@@ -49,6 +57,16 @@ impl Meters {
                 applied,
             );
             registry.register("rc_docs_events_duplicate", "Events that came again", duplicates);
+            registry.register(
+                "rc_docs_events_fetched",
+                "Events that the bus did not have and the log had",
+                fetched,
+            );
+            registry.register(
+                "rc_docs_rebuild_lag_events",
+                "Events that a read model that is being built has not read; 0 while none is built",
+                rebuild_lag,
+            );
             registry.register(
                 "rc_docs_index_delay_seconds",
                 "Time from the acceptance of a document to its being searchable",

@@ -1,9 +1,11 @@
-//! The read model in PostgreSQL, schema `docs`.
+//! The read model in PostgreSQL, schema `docs` or `docs_b`.
 //!
 //! The tenant is in every lexeme of the search table, so that the GIN index has one list per tenant and
 //! word. That table is behind no row-level security: `@@` is not leakproof, and PostgreSQL does not use an
 //! index for such an operator below a policy. It holds no text; a hit becomes a document by a join with
 //! `documents`, which is behind the policy.
+
+mod handover;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -26,15 +28,20 @@ use crate::text::{TenantPrefix, tsquery, tsvector};
 /// The schema of the read model.
 pub const SCHEMA: &str = "docs";
 
-/// The tables in schema `docs`.
-pub const MIGRATIONS: Migrations = Migrations::new(
-    "docs-api",
-    &[
-      Migration {
-        number: 1,
-        name: "create_read_model",
-        up: concat!(
-            "
+/// The schema of the second generation: the read model is built anew in one of the two while the other serves.
+pub const SPARE_SCHEMA: &str = "docs_b";
+
+/// The read model in one schema.
+macro_rules! read_model {
+    ($schema:literal, $($step:expr),* $(,)?) => {
+        Migrations::new(
+            "docs-api",
+            &[
+                Migration {
+                    number: 1,
+                    name: "create_read_model",
+                    up: concat!(
+                        "
 CREATE TABLE documents (
     tenant text NOT NULL,
     id text NOT NULL,
@@ -49,8 +56,8 @@ CREATE TABLE documents (
     PRIMARY KEY (tenant, id)
 );
 ",
-            rc_store::row_security!("documents"),
-            "
+                        rc_store::row_security!("documents"),
+                        "
 CREATE TABLE search (
     row_no bigint PRIMARY KEY,
     tenant text NOT NULL,
@@ -61,30 +68,67 @@ COMMENT ON TABLE search IS 'no policy: @@ is not leakproof, so the index would n
 -- No pending list: every search of every tenant would have to read it.
 CREATE INDEX search_words ON search USING gin (words) WITH (fastupdate = off);
 "
-        ),
-        down: "
+                    ),
+                    down: "
 DROP TABLE search;
 DROP TABLE documents;
 ",
-      },
-      Migration {
-        number: 2,
-        name: "merge_words_of_a_batch",
-        // Only the owner of an index may merge its list; the service's role need not be that.
-        up: "
+                },
+                Migration {
+                    number: 2,
+                    name: "merge_words_of_a_batch",
+                    // Only the owner of an index may merge its list; the service's role need not be that.
+                    up: concat!(
+                        "
 ALTER INDEX search_words SET (fastupdate = on, gin_pending_list_limit = 65536);
-CREATE FUNCTION merge_search_words() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = docs, pg_temp
-    AS $$ SELECT gin_clean_pending_list('docs.search_words') $$;
-",
-        down: "
+CREATE FUNCTION merge_search_words() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = ",
+                        $schema,
+                        ", pg_temp
+    AS $$ SELECT gin_clean_pending_list('",
+                        $schema,
+                        ".search_words') $$;
+"
+                    ),
+                    down: "
 ALTER INDEX search_words RESET (gin_pending_list_limit);
 ALTER INDEX search_words SET (fastupdate = off);
 SELECT merge_search_words();
 DROP FUNCTION merge_search_words();
 ",
-      },
-    ],
+                },
+                $($step,)*
+            ],
+        )
+    };
+}
+
+/// The tables in [`SCHEMA`], where also stands which of the two serves.
+pub const MIGRATIONS: Migrations = read_model!(
+    "docs",
+    Migration {
+        number: 3,
+        name: "add_generations",
+        up: "
+CREATE TABLE generations (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    revision bigint NOT NULL,
+    record text NOT NULL
 );
+",
+        // The former layout knows one generation.
+        down: "
+DO $$ BEGIN
+    IF EXISTS (SELECT 1 FROM generations WHERE record::json ->> 'live' <> 'a') THEN
+        RAISE EXCEPTION 'the second generation serves: rebuild the read model once more before going back';
+    END IF;
+END $$;
+DROP TABLE generations;
+",
+    },
+);
+
+/// The tables in [`SPARE_SCHEMA`].
+pub const SPARE_MIGRATIONS: Migrations = read_model!("docs_b",);
 
 const GET: TenantSql = TenantSql::new(
     "SELECT id, version, time_ms, updated_ms, fingerprint, title, attrs, text
@@ -178,7 +222,7 @@ pub struct PostgresDocs {
 }
 
 impl PostgresDocs {
-    /// The read model in `db`, whose schema is [`SCHEMA`] and migrated.
+    /// The read model in `db`, whose schema is [`SCHEMA`] or [`SPARE_SCHEMA`] and migrated.
     #[must_use]
     pub fn new(db: Postgres) -> Self {
         Self {

@@ -5,27 +5,26 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use futures_util::FutureExt as _;
-use rc_events::consumer::{BusWake, ConsumerHandle, ConsumerOptions, Policy};
+use rc_events::consumer::{BusWake, ConsumerOptions, Policy};
 use rc_events::letters::{LetterFilter, Letters};
-use rc_events::{Bus, Consumer, ConsumerState, ConsumerStatus, PostgresBus, SqliteBus, Wake};
+use rc_events::{Bus, PostgresBus};
 use rc_model::ServiceId;
 use rc_model::catalog::Builtin;
 use rc_model::project::PoisonPolicy;
 use rc_serve::readiness::Component;
 use rc_serve::{Edge, Tree, edge};
-use rc_store::{Error, ErrorKind, Postgres, PostgresOptions, SqliteOptions, StoreUrl};
+use rc_store::{Error, Postgres, PostgresOptions, StoreUrl};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::flight::Flights;
+use super::follow::{BusFile, Following, Projector, Reading};
+use super::generations::{self, Files, Generations, Schemas, Shelf};
 use super::http::{Api, router};
 use super::meters::Meters;
-use super::postgres::{PostgresDocs, SCHEMA};
+use super::postgres::{SCHEMA, SPARE_SCHEMA};
 use super::progress::Progress;
-use super::projector::{DocsProjection, IngestWake};
-use super::sqlite::SqliteDocs;
+use super::projector::IngestWake;
 use super::store::{CONSUMER, DocsStore};
 use crate::events::acts::Acts;
 use crate::events::admin::{self, Admin};
@@ -42,23 +41,11 @@ pub const SERVICE: &str = "docs-api";
 /// Who writes the bus.
 const INGEST: &str = "ingest";
 
-/// The read model's file in the service's data folder.
-const STORE_FILE: &str = "docs.db";
-
 /// How often the store is asked whether it is there.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// How long one such question may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Pause between looks for a bus that ingest has not made yet.
-const BUS_LOOK_EVERY: Duration = Duration::from_millis(50);
-
-/// How long the bus may be missing before the service says that it is not whole: docs-api starts first.
-const BUS_MISSING_MAX: Duration = Duration::from_secs(15);
-
-/// Failures of the projector in a row after which the service says that it is not whole.
-const PROJECTOR_FAILURES: u32 = 3;
 
 /// How long nothing must come in before the index is tidied, and the pause between its steps.
 const IDLE: Duration = Duration::from_millis(500);
@@ -87,7 +74,7 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
         config,
         deps,
     };
-    let store = match &url {
+    let generations = match &url {
         StoreUrl::Sqlite => parts.embedded(&workers).await?,
         StoreUrl::Postgres(url) => parts.postgres(url, &workers).await?,
     };
@@ -105,9 +92,9 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
         events_watch::bus(SERVICE, Arc::clone(bus), ready, &workers);
     }
     let socket = parts.config.layout.socket(&service(SERVICE));
-    let people = parts.people(&url, &workers).await;
+    let people = parts.people(&url, Arc::clone(&generations), &workers).await;
     parts
-        .serve(store, people, workers.clone(), &socket)
+        .serve(generations.serving(), people, workers.clone(), &socket)
         .map_err(|error| {
             workers.stop();
             StartError::new("RC-SRV-004", format!("cannot listen at {}", socket.display())).because(error)
@@ -116,11 +103,13 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
 
 /// What `rc migrate` applies to PostgreSQL before docs-api starts: each schema with its tables.
 #[must_use]
-pub fn postgres_migrations() -> [(&'static str, rc_store::Migrations); 3] {
+pub fn postgres_migrations() -> [(&'static str, rc_store::Migrations); 5] {
     [
         (SCHEMA, crate::audit::outbox::postgres::MIGRATIONS),
         (SCHEMA, super::postgres::MIGRATIONS),
         (SCHEMA, rc_events::consumer::postgres::MIGRATIONS),
+        (SPARE_SCHEMA, super::postgres::SPARE_MIGRATIONS),
+        (SPARE_SCHEMA, rc_events::consumer::postgres::MIGRATIONS),
     ]
 }
 
@@ -143,49 +132,54 @@ struct Parts {
 }
 
 impl Parts {
-    async fn embedded(&self, workers: &Tree) -> Result<Arc<dyn DocsStore>, StartError> {
-        let file = self.config.layout.data(&service(SERVICE)).join(STORE_FILE);
-        let store = SqliteDocs::open(&file, SqliteOptions::default())
-            .await
-            .map_err(|error| {
-                StartError::new(error.code(), "the read model cannot be opened")
-                    .hint(format!("`rc explain {}` says what to do", error.code()))
-                    .because(error)
-            })?;
-        self.store_ready.set_ready();
-        let store: Arc<dyn DocsStore> = Arc::new(store);
+    async fn embedded(&self, workers: &Tree) -> Result<Arc<Generations>, StartError> {
         let layout = &self.config.layout;
-        let projector = self.projector(&store);
+        let files = Files::new(layout.data(&service(SERVICE)));
+        let generations = self.generations(Arc::new(files), workers);
+        generations.open().await.map_err(|error| {
+            StartError::new(error.code(), "the read model cannot be opened")
+                .hint(format!("`rc explain {}` says what to do", error.code()))
+                .because(error)
+        })?;
+        self.store_ready.set_ready();
         let stopping = workers.stopping();
         if let Some(bus) = &self.config.bus {
-            self.follow(projector, Arc::clone(bus), workers);
+            self.follow(&generations, Arc::clone(bus), workers);
         } else {
-            let bus = BusFile {
+            let file = BusFile {
                 path: crate::ingest::bus_file(layout),
-                deps: self.deps.clone(),
+                clock: Arc::clone(&self.deps.clock),
                 ready: self.projector_ready.clone(),
             };
-            bus.report_missing();
+            file.report_missing();
             let wake = Arc::new(IngestWake {
                 socket: layout.socket(&service(INGEST)),
             });
-            workers.spawn("docs-api/projector", async move {
-                if let Some(bus) = bus.open(&stopping).await {
-                    projector.run(bus, wake, stopping).await;
+            let generations = Arc::clone(&generations);
+            workers.spawn("docs-api/bus", async move {
+                if let Some(bus) = file.open(&stopping).await {
+                    generations.follow(Reading { bus, wake }, &stopping).await;
                 }
             });
         }
-        self.spawn_tidy(&store, workers);
-        self.spawn_probe(Arc::clone(&store), None, workers);
-        Ok(store)
+        self.spawn_tidy(&generations, workers);
+        self.spawn_probe(&generations, None, workers);
+        Ok(generations)
     }
 
-    async fn postgres(&self, url: &str, workers: &Tree) -> Result<Arc<dyn DocsStore>, StartError> {
+    async fn postgres(&self, url: &str, workers: &Tree) -> Result<Arc<Generations>, StartError> {
         let connect = |name, schema| Postgres::connect(url, &PostgresOptions::new(name, schema));
         let db = connect("rc-docs-api", SCHEMA).map_err(bad_url)?;
+        let spare = connect("rc-docs-api", SPARE_SCHEMA).map_err(bad_url)?;
         let bus_db = connect("rc-docs-api-bus", rc_events::bus::postgres::SCHEMA).map_err(bad_url)?;
-        let mut unchecked = Some(db.clone());
-        match check_migrated(&db).await {
+        let shelf = Arc::new(Schemas::new(db.clone(), spare.clone()));
+        let generations = self.generations(shelf, workers);
+        let mut unchecked = Some([db.clone(), spare.clone()]);
+        let checked = match check_migrated(&[db.clone(), spare]).await {
+            Ok(None) => generations.open().await.map(|()| None),
+            other => other,
+        };
+        match checked {
             Ok(None) => {
                 self.store_ready.set_ready();
                 unchecked = None;
@@ -204,30 +198,30 @@ impl Parts {
                 return Err(StartError::new(error.code(), "the store cannot be used").because(error));
             }
         }
-        let store: Arc<dyn DocsStore> = Arc::new(PostgresDocs::new(db));
         let bus = match &self.config.bus {
             Some(bus) => Arc::clone(bus),
             None => Arc::new(PostgresBus::new(bus_db, Arc::clone(&self.deps.clock))),
         };
-        self.follow(self.projector(&store), bus, workers);
-        self.spawn_probe(Arc::clone(&store), unchecked, workers);
-        Ok(store)
+        self.follow(&generations, bus, workers);
+        self.spawn_probe(&generations, unchecked, workers);
+        Ok(generations)
     }
 
     /// Runs the projector on a bus that wakes it by itself.
-    fn follow(&self, projector: Projector, bus: Arc<dyn Bus>, workers: &Tree) {
+    fn follow(&self, generations: &Arc<Generations>, bus: Arc<dyn Bus>, workers: &Tree) {
         let wake = Arc::new(BusWake(Arc::clone(&bus)));
-        workers.spawn("docs-api/projector", projector.run(bus, wake, workers.stopping()));
+        let (generations, stopping) = (Arc::clone(generations), workers.stopping());
+        workers.spawn("docs-api/bus", async move {
+            generations.follow(Reading { bus, wake }, &stopping).await;
+        });
     }
 
-    fn projector(&self, store: &Arc<dyn DocsStore>) -> Projector {
-        Projector {
-            projection: DocsProjection {
-                store: Arc::clone(store),
-                progress: self.progress.clone(),
-                clock: Arc::clone(&self.deps.clock),
-                meters: self.meters.clone(),
-            },
+    fn generations(&self, shelf: Arc<dyn Shelf>, workers: &Tree) -> Arc<Generations> {
+        let projector = Projector {
+            following: Arc::clone(&self.following),
+            progress: self.progress.clone(),
+            meters: self.meters.clone(),
+            clock: Arc::clone(&self.deps.clock),
             ready: self.projector_ready.clone(),
             options: ConsumerOptions {
                 policy: match self.config.consumers.docs_api.policy {
@@ -243,16 +237,17 @@ impl Parts {
                 })),
                 ..ConsumerOptions::default()
             },
-            following: Arc::clone(&self.following),
-        }
+        };
+        Generations::new(shelf, projector, workers.clone())
     }
 
     /// Where the projector is, for `rc events status`.
-    fn look(&self) -> status::Look {
-        let following = Arc::clone(&self.following);
+    fn look(&self, generations: &Arc<Generations>) -> status::Look {
+        let (following, generations) = (Arc::clone(&self.following), Arc::clone(generations));
         Arc::new(move || {
-            let consumer = following.load_full();
+            let (consumer, generations) = (following.load_full(), Arc::clone(&generations));
             async move {
+                let rebuild = generations.status().await.ok().and_then(|status| status.building);
                 let Some(consumer) = consumer else {
                     return Some(Ok(Status::default()));
                 };
@@ -260,6 +255,7 @@ impl Parts {
                 let counts = consumer.count(&LetterFilter::default()).await;
                 Some(counts.map(|counts| Status {
                     consumers: vec![line],
+                    rebuilds: rebuild.into_iter().collect(),
                     letters: vec![Counts::of(CONSUMER, counts)],
                     ..Status::default()
                 }))
@@ -269,13 +265,17 @@ impl Parts {
     }
 
     /// What people do with events: letters and replays of history.
-    async fn people(&self, url: &StoreUrl, workers: &Tree) -> axum::Router {
+    async fn people(&self, url: &StoreUrl, generations: Arc<Generations>, workers: &Tree) -> axum::Router {
         let Self { config, deps, .. } = self;
         let acts = Acts::start(Builtin::DocsApi, SCHEMA, url, &config.layout, deps).await;
+        generations.record_in(acts.clone());
         let following = Arc::clone(&self.following);
         let letters = move || Some(following.load_full()? as Arc<dyn Letters>);
         let ready = deps.readiness.component("letters");
         events_watch::letters(SERVICE, letters.clone(), ready, &deps.metrics, workers);
+        let replaying = Arc::clone(&self.following);
+        let replaying = move || replaying.load().as_deref().cloned();
+        events_watch::replays(SERVICE, replaying, &deps.metrics, workers);
         let following = Arc::clone(&self.following);
         let admin = Admin {
             letters: Arc::new(letters),
@@ -285,9 +285,10 @@ impl Parts {
             consumer: Arc::new(move || following.load().as_deref().cloned()),
             acts,
         };
-        status::router(self.look())
+        status::router(self.look(&generations))
             .merge(admin::router(admin))
             .merge(history::router(history))
+            .merge(generations::router(generations))
     }
 
     fn serve(
@@ -328,9 +329,12 @@ impl Parts {
     }
 
     /// Tidies the index while nothing comes in. Sleeps until something was written.
-    fn spawn_tidy(&self, store: &Arc<dyn DocsStore>, workers: &Tree) {
-        let (store, mut written, stopping) =
-            (Arc::clone(store), self.progress.subscribe(), workers.stopping());
+    fn spawn_tidy(&self, generations: &Generations, workers: &Tree) {
+        let (store, mut written, stopping) = (
+            generations.serving(),
+            self.progress.subscribe(),
+            workers.stopping(),
+        );
         workers.spawn("docs-api/tidy", async move {
             let tidy = async {
                 while written.changed().await.is_ok() {
@@ -343,9 +347,13 @@ impl Parts {
         });
     }
 
-    /// Keeps `/ready` true about the store. `unchecked` is a database whose tables were not seen yet.
-    fn spawn_probe(&self, store: Arc<dyn DocsStore>, mut unchecked: Option<Postgres>, workers: &Tree) {
-        let (ready, stopping) = (self.store_ready.clone(), workers.stopping());
+    /// Keeps `/ready` true about the store. `unchecked` is a database, by its schemas, whose tables were not seen yet.
+    fn spawn_probe(&self, generations: &Generations, mut unchecked: Option<[Postgres; 2]>, workers: &Tree) {
+        let (store, ready, stopping) = (
+            generations.serving(),
+            self.store_ready.clone(),
+            workers.stopping(),
+        );
         workers.spawn("docs-api/probe", async move {
             let mut up = unchecked.is_none();
             let pause = || stopping.run_until_cancelled(tokio::time::sleep(PROBE_EVERY));
@@ -367,7 +375,7 @@ impl Parts {
     }
 }
 
-async fn probe(store: &dyn DocsStore, unchecked: &mut Option<Postgres>) -> Result<(), String> {
+async fn probe(store: &dyn DocsStore, unchecked: &mut Option<[Postgres; 2]>) -> Result<(), String> {
     if let Some(db) = unchecked {
         match check_migrated(db).await {
             Ok(None) => *unchecked = None,
@@ -379,8 +387,10 @@ async fn probe(store: &dyn DocsStore, unchecked: &mut Option<Postgres>) -> Resul
 }
 
 /// What `rc migrate` has to do first.
-async fn check_migrated(db: &Postgres) -> Result<Option<String>, Error> {
+async fn check_migrated(schemas: &[Postgres; 2]) -> Result<Option<String>, Error> {
     for (schema, migrations) in postgres_migrations() {
+        let [first, second] = schemas;
+        let db = if second.schema() == schema { second } else { first };
         let status = db.migration_status(&migrations).await?;
         if let Some(first) = status.pending.first() {
             return Ok(Some(format!(
@@ -402,97 +412,6 @@ async fn tidy_until_written(store: &dyn DocsStore, written: &watch::Receiver<u64
                 tracing::warn!(?error, "tidying the index failed");
                 return;
             }
-        }
-    }
-}
-
-/// The projector's handle once it runs.
-type Following = Arc<ArcSwapOption<ConsumerHandle>>;
-
-/// The consumer and what its state means for `/ready`.
-struct Projector {
-    following: Following,
-    projection: DocsProjection,
-    ready: Component,
-    options: ConsumerOptions,
-}
-
-impl Projector {
-    async fn run(self, bus: Arc<dyn Bus>, wake: Arc<dyn Wake>, stopping: CancellationToken) {
-        let lag = self.projection.meters.lag.clone();
-        let consumer = Consumer::with_options(bus, wake, Arc::new(self.projection), self.options);
-        let mut status = consumer.status();
-        self.following.store(Some(Arc::new(consumer.handle())));
-        let ready = self.ready;
-        let watch = async {
-            while status.changed().await.is_ok() {
-                let now = status.borrow_and_update().clone();
-                lag.set(i64::try_from(now.lag()).unwrap_or(i64::MAX));
-                report(&ready, &now);
-            }
-        };
-        tokio::select! {
-            () = consumer.run(stopping) => {}
-            () = watch => {}
-        }
-    }
-}
-
-fn report(ready: &Component, status: &ConsumerStatus) {
-    match &status.state {
-        // It is ready when it has applied a batch, or has seen that there is none.
-        ConsumerState::Starting => {}
-        ConsumerState::Following => ready.set_ready(),
-        ConsumerState::Retrying {
-            code,
-            error,
-            failures,
-        } => {
-            if *failures >= PROJECTOR_FAILURES {
-                ready.set_down(format!("{code}: {error}"));
-            }
-        }
-        ConsumerState::Stuck { code, error } => ready.set_down(format!("{code}: {error}")),
-    }
-}
-
-/// The embedded bus, which ingest makes when it starts.
-struct BusFile {
-    path: std::path::PathBuf,
-    deps: Deps,
-    ready: Component,
-}
-
-impl BusFile {
-    /// Nothing is late before ingest has written anything. Where there is a bus, the projector itself says
-    /// when it has looked at it: what it finds may be beyond it.
-    fn report_missing(&self) {
-        if !self.path.exists() {
-            self.ready.set_ready();
-        }
-    }
-
-    /// Waits for the file; `None` when the service stops first.
-    async fn open(&self, stopping: &CancellationToken) -> Option<Arc<dyn Bus>> {
-        let began = tokio::time::Instant::now();
-        loop {
-            // Opening reads a page of the file: microseconds.
-            match SqliteBus::open_readonly(&self.path, Arc::clone(&self.deps.clock)) {
-                Ok(bus) => return Some(Arc::new(bus)),
-                Err(error) => {
-                    let passing = matches!(
-                        &error,
-                        rc_events::Error::Store { source, .. }
-                            if matches!(source.kind(), ErrorKind::Unavailable { .. })
-                    );
-                    if !passing || began.elapsed() > BUS_MISSING_MAX {
-                        self.ready.set_down(format!("{}: {error}", error.code()));
-                    }
-                }
-            }
-            stopping
-                .run_until_cancelled(tokio::time::sleep(BUS_LOOK_EVERY))
-                .await?;
         }
     }
 }

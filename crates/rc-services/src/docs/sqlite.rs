@@ -4,6 +4,8 @@
 //! no text (contentless); rows get ever larger numbers, because FTS5 writes its pending words out
 //! whenever a row number goes back.
 
+mod handover;
+
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -289,10 +291,15 @@ fn apply(conn: &Conn, batch: &Batch) -> Result<(Applied, BTreeSet<TenantId>), Er
             Ok(newest.map_or(0, rust_version))
         })?;
     }
+    Ok((admitted.applied, write(conn, &plan)?))
+}
+
+/// Makes documents and indexes as `plan` says; which tenants' indexes it touched.
+fn write(conn: &Conn, plan: &Plan) -> Result<BTreeSet<TenantId>, Error> {
     let mut written = BTreeSet::new();
     // Old rows go before new ones come, by ascending number: FTS5 writes its pending words out whenever a
     // number goes back.
-    for (tenant, row) in old_rows(conn, &plan)? {
+    for (tenant, row) in old_rows(conn, plan)? {
         let tenant_conn = TenantConn::new(conn, tenant);
         tenant_conn.execute(DELETE, &[&row])?;
         if is_indexed(&tenant_conn)? {
@@ -307,7 +314,7 @@ fn apply(conn: &Conn, batch: &Batch) -> Result<(Applied, BTreeSet<TenantId>), Er
             written.insert(puts[0].tenant.clone());
         }
     }
-    Ok((admitted.applied, written))
+    Ok(written)
 }
 
 /// The rows that a batch replaces or deletes, by ascending number.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use rc_events::{Applied, Batch, Books};
+use rc_events::consumer::KeyAt;
+use rc_events::{Applied, Batch, Books, Place};
 use rc_model::TenantId;
 use rc_store::Error;
 
-use super::model::{Page, Search, Stored};
+use super::model::{Delete, Page, Plan, Put, Search, Stored};
+use crate::document::TOPIC;
 
 /// The read model's name as a consumer of the bus.
 pub(super) const CONSUMER: &str = "docs-api";
@@ -43,4 +45,53 @@ pub trait DocsStore: Send + Sync {
 
     /// Whether the store answers.
     fn ping(&self) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+/// What one generation of the read model gives to the next: how far a key is, and its document if it has one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Given {
+    pub key: KeyAt,
+    pub document: Option<Stored>,
+}
+
+/// A read model beside which another one can be built that takes its place.
+pub trait Generation: DocsStore {
+    /// The next keys behind `after`, in order, at most `rows`.
+    fn keys_after(&self, after: Option<Place>, rows: i64) -> BoxFuture<'_, Result<Vec<KeyAt>, Error>>;
+
+    /// Those of `keys` that are not as far here.
+    fn behind(&self, keys: Vec<KeyAt>) -> BoxFuture<'_, Result<Vec<Place>, Error>>;
+
+    /// `places` as they are here, as of one moment; those that were never seen are left out.
+    fn give(&self, places: Vec<Place>) -> BoxFuture<'_, Result<Vec<Given>, Error>>;
+
+    /// Takes over, in one transaction, what another generation has given: documents and how far their keys are.
+    /// Letters of these keys up to there are settled.
+    fn take(&self, given: Vec<Given>) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Ends all work on it: it is about to be thrown away.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// The documents of `given` as changes: a key without a document has none any more.
+pub(super) fn plan_of(given: &[Given]) -> Plan {
+    let mut plan = Plan::default();
+    for Given { key, document } in given.iter().filter(|given| given.key.place.topic == TOPIC) {
+        let tenant = key.place.tenant.clone();
+        match document {
+            Some(stored) => plan.puts.push(Put {
+                tenant,
+                stored: stored.clone(),
+            }),
+            None => plan.deletes.push(Delete {
+                tenant,
+                id: key.place.key.clone(),
+                version: key.last,
+            }),
+        }
+    }
+    // As a batch of the bus has them.
+    plan.puts
+        .sort_by(|a, b| (&a.tenant, &a.stored.document.id).cmp(&(&b.tenant, &b.stored.document.id)));
+    plan
 }

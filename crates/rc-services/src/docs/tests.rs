@@ -3,6 +3,7 @@ mod common_words;
 mod contract;
 mod cursors;
 mod isolation;
+mod rebuild;
 mod service;
 mod world;
 

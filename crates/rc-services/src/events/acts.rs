@@ -158,7 +158,7 @@ impl Acts {
 
     /// Records that what was begun did not succeed. That it was tried is in the log already, so a failure here
     /// is only logged.
-    async fn failed(&self, asked: &Asked, action: Action, resource: &Resource, why: &Problem) {
+    pub(crate) async fn failed(&self, asked: &Asked, action: Action, resource: &Resource, why: &Problem) {
         let detail = serde_json::json!({ "code": why.code, "error": why.title, "detail": why.detail });
         let written = self.write(asked, action, resource, Outcome::Failed, detail, Room::Fact);
         if let Err(error) = written.await {

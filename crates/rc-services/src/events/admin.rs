@@ -82,7 +82,7 @@ async fn change(State(admin): State<Arc<Admin>>, request: Request) -> Result<Res
 }
 
 /// The head of a request, and its body as JSON.
-pub(super) async fn read_request<T: DeserializeOwned>(request: Request) -> Result<(Parts, T), ApiError> {
+pub(crate) async fn read_request<T: DeserializeOwned>(request: Request) -> Result<(Parts, T), ApiError> {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, BODY_BYTES_MAX)
         .await
@@ -92,7 +92,7 @@ pub(super) async fn read_request<T: DeserializeOwned>(request: Request) -> Resul
 }
 
 /// Who asks, and why. Only the owner of the process (and root) can open the socket; the kernel says who.
-pub(super) fn asked(parts: &Parts, reason: String) -> Result<Asked, ApiError> {
+pub(crate) fn asked(parts: &Parts, reason: String) -> Result<Asked, ApiError> {
     Reason::check(&reason).map_err(|what| malformed(format!("`reason`: {what}")))?;
     let caller = parts.extensions.get::<ConnectInfo<CallerUid>>();
     let uid = caller.and_then(|ConnectInfo(CallerUid(uid))| *uid);
@@ -108,7 +108,7 @@ pub(super) fn asked(parts: &Parts, reason: String) -> Result<Asked, ApiError> {
 }
 
 /// Where acts are recorded; without that there are none.
-pub(super) fn acts(acts: Option<&Acts>) -> Result<&Acts, ApiError> {
+pub(crate) fn acts(acts: Option<&Acts>) -> Result<&Acts, ApiError> {
     acts.ok_or_else(|| {
         Problem::new(
             503,
@@ -233,7 +233,7 @@ fn fitting(mut detail: serde_json::Value) -> serde_json::Value {
     detail
 }
 
-pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| malformed(error.to_string()).into())
 }
 
@@ -252,13 +252,13 @@ fn unknown(number: i64) -> Problem {
 }
 
 /// What holds the events is not there.
-pub(super) fn absent() -> Problem {
+pub(crate) fn absent() -> Problem {
     Problem::new(503, "RC-EVT-017", "the consumer does not run here")
         .detail("its store is not there; `/ready` says why")
 }
 
 /// What the engine says, as an answer.
-pub(super) fn problem(error: Error) -> Problem {
+pub(crate) fn problem(error: Error) -> Problem {
     let code = error.code();
     let title = rc_model::code::lookup(code).map_or("the event engine failed", |known| known.title);
     let status = match &error {

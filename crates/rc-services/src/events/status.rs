@@ -6,6 +6,8 @@ use axum::Router;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use futures_util::future::BoxFuture;
+use rc_events::relay::Backlog;
+use rc_events::replication::SlotHealth;
 use rc_events::{Bus, ConsumerState, ConsumerStatus, Error, RelayStatus};
 use rc_model::Timestamp;
 use rc_serve::ApiError;
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::admin;
 use super::wire::Counts;
+use crate::docs::generations::BuildingLine;
 
 /// The path on a service's socket.
 pub const STATUS_PATH: &str = "/-/events";
@@ -45,7 +48,41 @@ pub struct Status {
     pub relays: Vec<RelayLine>,
     pub buses: Vec<BusLine>,
     pub consumers: Vec<ConsumerLine>,
+    /// Read models that are being built anew.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rebuilds: Vec<BuildingLine>,
+    /// The replication slots of the outbox's database, where it was asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub slots: Vec<SlotLine>,
     pub letters: Vec<Counts>,
+}
+
+/// A replication slot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SlotLine {
+    pub name: String,
+    /// `streaming`, `idle`, or `lost` for one that cannot be read any more.
+    pub state: String,
+    /// Bytes of the server's log that are kept for it.
+    pub retained_bytes: u64,
+    /// Bytes until it is in danger of being lost; absent when nothing bounds it, and then it fills the server's disk.
+    pub safe_bytes: Option<i64>,
+}
+
+impl From<&SlotHealth> for SlotLine {
+    fn from(slot: &SlotHealth) -> Self {
+        let state = match (slot.usable(), slot.active_pid) {
+            (false, _) => "lost",
+            (true, Some(_)) => "streaming",
+            (true, None) => "idle",
+        };
+        Self {
+            name: slot.name.clone(),
+            state: state.to_owned(),
+            retained_bytes: slot.retained_bytes,
+            safe_bytes: slot.safe_wal_bytes,
+        }
+    }
 }
 
 /// A relay.
@@ -54,10 +91,10 @@ pub struct RelayLine {
     pub origin: String,
     /// `moving`, `standing by` or `failing`
     pub state: String,
-    /// Events that are not on the bus yet.
-    pub waiting: u64,
+    /// Events that are not on the bus yet; unknown before a relay that was just started has looked.
+    pub waiting: Option<u64>,
     /// Age of the oldest of them.
-    pub lag_ms: u64,
+    pub lag_ms: Option<u64>,
     /// Events that this process published.
     pub published: u64,
     pub published_at: Option<Timestamp>,
@@ -96,7 +133,6 @@ impl RelayLine {
     /// The relay of `origin`, as of `now`.
     #[must_use]
     pub fn of(origin: &str, status: &RelayStatus, now: Timestamp) -> Self {
-        let lag = status.backlog.oldest.map(|oldest| now.since(oldest).as_millis());
         let (code, error) = status.error.clone().unzip();
         let state = match (&error, status.leading) {
             (Some(_), _) => "failing",
@@ -106,8 +142,8 @@ impl RelayLine {
         Self {
             origin: origin.to_owned(),
             state: state.to_owned(),
-            waiting: status.backlog.rows,
-            lag_ms: lag.map_or(0, |ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+            waiting: status.backlog.map(|backlog| backlog.rows),
+            lag_ms: status.backlog.map(|backlog| age_ms(&backlog, now)),
             published: status.published,
             published_at: status.published_at,
             epoch: status.epoch,
@@ -116,6 +152,13 @@ impl RelayLine {
             error,
         }
     }
+}
+
+/// The age of the oldest event of a backlog.
+#[must_use]
+pub fn age_ms(backlog: &Backlog, now: Timestamp) -> u64 {
+    let age = backlog.oldest.map(|oldest| now.since(oldest).as_millis());
+    age.map_or(0, |ms| u64::try_from(ms).unwrap_or(u64::MAX))
 }
 
 impl ConsumerLine {
@@ -185,6 +228,8 @@ impl Status {
                 None => self.consumers.push(consumer),
             }
         }
+        self.rebuilds.extend(other.rebuilds);
+        self.slots.extend(other.slots);
         self.letters.extend(other.letters);
         self
     }

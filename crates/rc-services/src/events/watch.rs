@@ -9,7 +9,9 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use rc_events::consumer::ConsumerHandle;
 use rc_events::letters::{LetterFilter, Letters};
+use rc_events::replay::JobState;
 use rc_events::replication::SlotHealth;
 use rc_events::{Bus, RelayStatus};
 use rc_model::{Clock, Timestamp};
@@ -61,7 +63,8 @@ pub fn bus(service: &'static str, bus: Arc<dyn Bus>, ready: Component, tree: &Tr
 /// What a relay shows in `/metrics`. The same names in every process that has one.
 #[derive(Debug, Clone, Default)]
 pub struct RelayMeters {
-    waiting: Gauge,
+    /// NaN, as the lag, before it is known.
+    waiting: Gauge<f64, AtomicU64>,
     lag_s: Gauge<f64, AtomicU64>,
     published: Counter,
     failures: Gauge,
@@ -75,6 +78,8 @@ impl RelayMeters {
     #[must_use]
     pub fn register(metrics: &Metrics) -> Self {
         let meters = Self::default();
+        meters.waiting.set(f64::NAN);
+        meters.lag_s.set(f64::NAN);
         let of = meters.clone();
         metrics.with_registry(|registry| {
             registry.register(
@@ -100,12 +105,11 @@ impl RelayMeters {
     /// Shows `status` as of `now`.
     pub fn show(&self, status: &RelayStatus, now: Timestamp) {
         let int = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        self.waiting.set(int(status.backlog.rows));
-        let age = status
-            .backlog
-            .oldest
-            .map(|oldest| now.since(oldest).as_secs_f64());
-        self.lag_s.set(age.unwrap_or(0.0));
+        if let Some(backlog) = &status.backlog {
+            let age = backlog.oldest.map(|oldest| now.since(oldest).as_secs_f64());
+            self.waiting.set(backlog.rows as f64);
+            self.lag_s.set(age.unwrap_or(0.0));
+        }
         self.published
             .inc_by(status.published.saturating_sub(self.published.get()));
         self.failures.set(i64::from(status.failures));
@@ -195,6 +199,42 @@ pub fn letters(
                         counts.keys
                     )),
                 }
+            }
+            let pause = tokio::time::sleep(COUNT_EVERY);
+            if stopping.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
+    });
+}
+
+/// Shows in `/metrics` the replays of history that go on, until the tree stops.
+pub fn replays(
+    service: &'static str,
+    consumer: impl Fn() -> Option<ConsumerHandle> + Send + 'static,
+    metrics: &Metrics,
+    tree: &Tree,
+) {
+    let (running, applied) = (Gauge::<i64>::default(), Gauge::<i64>::default());
+    metrics.with_registry(|registry| {
+        let help = "Replays of history that go on";
+        registry.register("rc_replays_running", help, running.clone());
+        let help = "Events that the newest replay of history has applied";
+        registry.register("rc_replay_applied_events", help, applied.clone());
+    });
+    let stopping = tree.stopping();
+    tree.spawn(format!("{service}/replays-watch"), async move {
+        loop {
+            if let Some(consumer) = consumer()
+                && let Ok(jobs) = consumer.jobs().await
+            {
+                let going_on = jobs.iter().filter(|job| job.state == JobState::Running).count();
+                running.set(i64::try_from(going_on).unwrap_or(i64::MAX));
+                let newest = jobs
+                    .iter()
+                    .max_by_key(|job| job.number)
+                    .map_or(0, |job| job.applied);
+                applied.set(i64::try_from(newest).unwrap_or(i64::MAX));
             }
             let pause = tokio::time::sleep(COUNT_EVERY);
             if stopping.run_until_cancelled(pause).await.is_none() {

@@ -200,7 +200,7 @@ impl Watch {
         }
         let backend = self.backend.load_full()?;
         let (tail, consumers) = tokio::try_join!(backend.bus.tail(), backend.bus.consumers()).ok()?;
-        let outbox = backend.relay.borrow().backlog.rows;
+        let outbox = backend.relay.borrow().backlog.map_or(0, |backlog| backlog.rows);
         let slowest = consumers
             .iter()
             .filter(|consumer| !consumer.lost)
@@ -212,6 +212,12 @@ impl Watch {
             .map_or("the relay", |consumer| consumer.name.as_str());
         readers(waiting, who, self.bounds)
     }
+}
+
+/// Whether the disk that holds `folder` would be short after `more` bytes; a disk that does not say has room.
+pub(crate) fn shortage(folder: &Path, more: u64) -> Option<Shortage> {
+    let (free, size) = space(folder)?;
+    disk(free.saturating_sub(more), size, false)
 }
 
 /// Free bytes that we may use, and the size, of the disk that holds `folder`.

@@ -121,7 +121,9 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
             .merge(status::router(look(&backend, &deps)))
             .merge(admin::router(admin))
             .merge(verify::router(verify))
-            .merge(log::router(Arc::new(move || Some(Arc::clone(&kept.load_full()?.log))))),
+            .merge(log::router(Arc::new(move || {
+                Some(Arc::clone(&kept.load_full()?.log))
+            }))),
         readiness: deps.readiness.clone(),
         metrics: deps.metrics.clone(),
         access: config.access,

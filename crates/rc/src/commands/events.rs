@@ -12,6 +12,7 @@ mod install;
 mod letters;
 mod place;
 mod rebase;
+mod rebuild;
 mod relay;
 mod replay;
 mod status;
@@ -32,6 +33,7 @@ enum Verb {
     Status(status::Args),
     Dlq(letters::Args),
     Replay(replay::Args),
+    Rebuild(rebuild::Args),
     Verify(verify::Args),
     Relay(relay::Args),
     Capture(capture::Args),
@@ -47,6 +49,7 @@ impl Args {
             Verb::Status(_)
             | Verb::Dlq(_)
             | Verb::Replay(_)
+            | Verb::Rebuild(_)
             | Verb::Verify(_)
             | Verb::Install(_)
             | Verb::Rebase(_) => false,
@@ -59,6 +62,7 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         Verb::Status(args) => status::run(cx, args).await,
         Verb::Dlq(args) => letters::run(cx, args).await,
         Verb::Replay(args) => replay::run(cx, args).await,
+        Verb::Rebuild(args) => rebuild::run(cx, args).await,
         Verb::Verify(args) => verify::run(cx, args).await,
         Verb::Relay(args) => relay::run(cx, args).await,
         Verb::Capture(args) => capture::run(cx, args).await,

@@ -11,4 +11,5 @@ mod kills;
 mod postgres;
 mod processes;
 mod queues;
+mod rebuild;
 mod storm;

@@ -245,3 +245,26 @@ fn history_leaves_alone_what_the_consumer_has_not_come_to() {
     assert_eq!(applied(&decided), [1, 2]);
     assert!(decided.keys.is_empty(), "no number changes");
 }
+
+#[test]
+fn where_history_begins_late_a_key_begins_with_the_number_that_comes() {
+    let strict = batch(vec![a(5), a(6)]);
+    let gap = decide(&strict, Known::default(), &[]).unwrap_err();
+    assert!(matches!(gap, Error::Gap(_)), "{gap}");
+    let rebuilt = batch(vec![a(5), a(6)]).beginning_anywhere();
+    assert_eq!(applied(&decide(&rebuilt, Known::default(), &[]).unwrap()), [5, 6]);
+    // Once begun, nothing may be missing, also behind a letter that came first.
+    let begun = Known {
+        last: 5,
+        ..Known::default()
+    };
+    let missing = batch(vec![a(7)]).beginning_anywhere();
+    assert!(matches!(decide(&missing, begun, &[]), Err(Error::Gap(_))));
+    let held = Known {
+        held: 5,
+        ..Known::default()
+    };
+    let behind = batch(vec![a(6)]).beginning_anywhere();
+    let decided = decide(&behind, held, &[5]).unwrap();
+    assert_eq!((decided.applied.waiting, decided.fresh.len()), (1, 0));
+}

@@ -7,8 +7,8 @@ fn a_consumer_enters_where_it_was() {
         rows.iter().map(|(bus, seq)| ((*bus).to_owned(), *seq)).collect()
     };
     for (rows, lanes, expect, write, former) in [
-        // The first start.
-        (stored(&[]), 1, vec![0], true, None),
+        // The first start: where it is told to.
+        (stored(&[]), 1, vec![3], true, None),
         (stored(&[("b", 7)]), 1, vec![7], false, None),
         // Written by the former layout, which knew no bus.
         (stored(&[("", 7)]), 1, vec![7], true, None),

@@ -120,7 +120,9 @@ async fn live_four_writers_and_a_long_transaction_elsewhere_lose_and_invert_noth
     let total: u64 = expect.values().sum();
     running.until(|status| status.tail == total.cast_signed()).await;
     assert_exact(&read_all(&world.bus).await, &expect);
-    let status = running.until(|status| status.backlog.rows == 0).await;
+    let status = running
+        .until(|status| status.backlog.is_some_and(|backlog| backlog.rows == 0))
+        .await;
     assert!(status.error.is_none());
     long.rollback().await.unwrap();
     running.end().await;

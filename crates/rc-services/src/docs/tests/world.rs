@@ -50,9 +50,7 @@ impl World {
             .await
             .unwrap();
         let db = Postgres::connect(&database.url, &PostgresOptions::new("test", DOCS_SCHEMA)).unwrap();
-        for (_, migrations) in postgres_migrations() {
-            db.migrate(&migrations).await.unwrap();
-        }
+        migrate(&database.url).await;
         assert!(
             db.row_security_binds().await.unwrap(),
             "the second wall is tested too"
@@ -142,6 +140,15 @@ impl World {
             }
             search.after = Some(page.hits.last().expect("a page before another is full").place);
         }
+    }
+}
+
+/// Makes docs-api's schemas in the database at `url`.
+pub(super) async fn migrate(url: &str) {
+    for (schema, migrations) in postgres_migrations() {
+        let db = Postgres::connect(url, &PostgresOptions::new("test", schema)).unwrap();
+        db.migrate(&migrations).await.unwrap();
+        db.close();
     }
 }
 

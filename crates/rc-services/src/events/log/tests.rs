@@ -75,10 +75,13 @@ async fn an_event_that_was_cut_out_of_the_bus_is_fetched_from_the_log() {
     // Another bus, as it would be had it lost the second event.
     let cut = bus_at(&project.path().join("cut.db")).await;
     let kept = whole.read(0, ReadLimit::default()).await.unwrap();
-    let records = kept.into_iter().filter(|event| event.kseq != 2).map(|event| Record {
-        origin_pos: event.pos,
-        event: event.event,
-    });
+    let records = kept
+        .into_iter()
+        .filter(|event| event.kseq != 2)
+        .map(|event| Record {
+            origin_pos: event.pos,
+            event: event.event,
+        });
     let publish = Publish {
         origin: "ingest".to_owned(),
         expected: Cursor::default(),
@@ -89,7 +92,12 @@ async fn an_event_that_was_cut_out_of_the_bus_is_fetched_from_the_log() {
     let (config, reader) = given(&layout, Some(cut));
     crate::docs::run(config, reader.clone()).await.unwrap();
     eventually(SOON, "the third version is found", async || {
-        let found = call(&layout, "docs-api", Request::get("/search?q=third").body("").unwrap()).await;
+        let found = call(
+            &layout,
+            "docs-api",
+            Request::get("/search?q=third").body("").unwrap(),
+        )
+        .await;
         String::from_utf8_lossy(found.body()).contains("\"total\":1")
     })
     .await;

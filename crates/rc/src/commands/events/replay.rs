@@ -66,7 +66,8 @@ pub(super) struct Args {
     cancel: Option<i64>,
 }
 
-fn consumer(text: &str) -> Result<Builtin, String> {
+/// For arguments that name a consumer.
+pub(super) fn consumer(text: &str) -> Result<Builtin, String> {
     match Builtin::from_name(text) {
         Some(Builtin::DocsApi) => Ok(Builtin::DocsApi),
         _ => Err("the platform's consumer is `docs-api`".to_owned()),

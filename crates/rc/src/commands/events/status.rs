@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rc_model::catalog::Builtin;
+use rc_model::units::ByteSize;
 use rc_model::{Clock, SystemClock};
-use rc_services::events::status::{ConsumerLine, RelayLine, STATUS_PATH, Status};
+use rc_services::events::status::{ConsumerLine, RelayLine, STATUS_PATH, SlotLine, Status, age_ms};
 
 use super::place::{End, Typed};
-use super::{ask, table};
+use super::{ask, rebuild, table};
 use crate::commands::search::printable;
 use crate::commands::up::screen::{DIM, paint};
 use crate::cx::Cx;
@@ -16,6 +17,9 @@ use crate::fault::{Fault, Outcome};
 
 /// A store or a bus that takes longer is as good as none.
 const ASK_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How the names of our slots begin, whichever relay or capture they belong to.
+const SLOT_PREFIX: &str = "rc_";
 
 /// Show where events are: what waits in outboxes, how far readers are, and what was set aside
 ///
@@ -74,12 +78,11 @@ async fn elsewhere(cx: &Cx, args: &Args) -> Result<Status, Fault> {
             let source = from.outbox(&args.origin, &args.schema)?;
             let cursor = bus.cursor(&args.origin).await.map_err(failed)?;
             let backlog = source.backlog(&cursor).await.map_err(failed)?;
-            let lag = backlog.oldest.map(|oldest| clock.now().since(oldest).as_millis());
             status.relays.push(RelayLine {
                 origin: args.origin.clone(),
                 state: if backlog.rows == 0 { "idle" } else { "waiting" }.to_owned(),
-                waiting: backlog.rows,
-                lag_ms: lag.map_or(0, |ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+                waiting: Some(backlog.rows),
+                lag_ms: Some(age_ms(&backlog, clock.now())),
                 published: 0,
                 published_at: None,
                 epoch: 0,
@@ -87,6 +90,10 @@ async fn elsewhere(cx: &Cx, args: &Args) -> Result<Status, Fault> {
                 code: None,
                 error: None,
             });
+            if let Ok(address) = from.address() {
+                let slots = rc_events::replication::slots(&address, SLOT_PREFIX).await;
+                status.slots = slots.map_err(failed)?.iter().map(SlotLine::from).collect();
+            }
         }
         Ok(status)
     };
@@ -105,6 +112,7 @@ fn needs_a_person(status: &Status) -> bool {
             .consumers
             .iter()
             .any(|consumer| bad(consumer.state.as_deref()))
+        || status.slots.iter().any(|slot| bad(Some(&slot.state)))
         || status.letters.iter().any(|counts| counts.letters > 0)
 }
 
@@ -117,12 +125,13 @@ fn render(status: &Status, color: bool) -> String {
             parts.push(format!("{}\n{rest}", paint(color, DIM, first)));
         }
     };
+    let unknown = || "?".to_owned();
     let relay = |relay: &RelayLine| {
         vec![
             relay.origin.clone(),
             relay.state.clone(),
-            relay.waiting.to_string(),
-            seconds(relay.lag_ms),
+            relay.waiting.map_or_else(unknown, |waiting| waiting.to_string()),
+            relay.lag_ms.map_or_else(unknown, seconds),
             relay.published.to_string(),
             relay
                 .published_at
@@ -146,6 +155,21 @@ fn render(status: &Status, color: bool) -> String {
     add(
         &["CONSUMER", "STATE", "POSITION", "LAG"],
         status.consumers.iter().map(consumer).collect(),
+    );
+    let slot = |slot: &SlotLine| {
+        vec![
+            slot.name.clone(),
+            slot.state.clone(),
+            ByteSize::new(slot.retained_bytes).to_string(),
+            slot.safe_bytes.map_or_else(
+                || "no bound".to_owned(),
+                |bytes| ByteSize::new(bytes.max(0).cast_unsigned()).to_string(),
+            ),
+        ]
+    };
+    add(
+        &["SLOT", "STATE", "RETAINED", "SAFE FOR"],
+        status.slots.iter().map(slot).collect(),
     );
     let mut letters = Vec::new();
     for counts in &status.letters {
@@ -174,6 +198,7 @@ fn render(status: &Status, color: bool) -> String {
             parts.push(format!("{name}: {} ({code})", printable(error)));
         }
     }
+    parts.extend(status.rebuilds.iter().map(rebuild::building_line));
     if parts.is_empty() {
         return "there are no events".to_owned();
     }

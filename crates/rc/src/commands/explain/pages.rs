@@ -90,6 +90,7 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     "RC-EVT-050"
     "RC-EVT-051"
     "RC-EVT-052"
+    "RC-EVT-070"
     "RC-GW-001"
     "RC-GW-002"
     "RC-GW-003"

@@ -9,8 +9,8 @@ fn status() -> Status {
         relays: vec![RelayLine {
             origin: "ingest".to_owned(),
             state: "moving".to_owned(),
-            waiting: 2,
-            lag_ms: 41,
+            waiting: Some(2),
+            lag_ms: Some(41),
             published: 1_204,
             published_at: Some(Timestamp::from_unix_ms(1_795_255_200_000)),
             epoch: 1,
@@ -30,7 +30,7 @@ fn status() -> Status {
             code: None,
             error: None,
         }],
-        letters: Vec::new(),
+        ..Status::default()
     }
 }
 
