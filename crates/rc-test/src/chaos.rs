@@ -46,6 +46,7 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Shared {
+    target: Mutex<Target>,
     weather: Mutex<Weather>,
     /// Both ends of each connection; only added to, a test makes few.
     open: Mutex<Vec<Stream>>,
@@ -131,6 +132,11 @@ impl Proxy {
         }
     }
 
+    /// Passes connections that come from now on to another server.
+    pub fn redirect(&self, target: SocketAddr) {
+        *lock(&self.shared.target) = Target::Tcp(target);
+    }
+
     /// Cuts every connection, over TCP with a reset as a dead host's neighbour sends it. Returns how many
     /// were open.
     pub fn cut(&self) -> usize {
@@ -155,6 +161,7 @@ impl Drop for Proxy {
 impl Shared {
     fn start(target: Target, accept: impl Fn() -> std::io::Result<Stream> + Send + 'static) -> Arc<Self> {
         let shared = Arc::new(Self {
+            target: Mutex::new(target),
             weather: Mutex::new(Weather::Clear),
             open: Mutex::default(),
             over: AtomicBool::new(false),
@@ -163,7 +170,7 @@ impl Shared {
         spawn("chaos", move || {
             while !there.over.load(Ordering::Relaxed) {
                 match accept() {
-                    Ok(client) => there.connect(client, &target),
+                    Ok(client) => there.connect(client),
                     Err(_nobody) => std::thread::sleep(LOOK_EVERY),
                 }
             }
@@ -171,12 +178,13 @@ impl Shared {
         shared
     }
 
-    fn connect(self: &Arc<Self>, client: Stream, target: &Target) {
+    fn connect(self: &Arc<Self>, client: Stream) {
         if *lock(&self.weather) == Weather::Refusing {
             client.cut();
             return;
         }
-        let server = match target {
+        let target = lock(&self.target).clone();
+        let server = match &target {
             Target::Tcp(address) => TcpStream::connect(address).map(Stream::Tcp),
             Target::Unix(path) => UnixStream::connect(path).map(Stream::Unix),
         };

@@ -24,6 +24,9 @@ const GREETING_TIME_MAX: Duration = Duration::from_secs(2);
 /// What a message may have at most, headers included: the server's default and room for our headers.
 pub const PAYLOAD_BYTES_MAX: usize = 2 << 20;
 
+/// The shortest window of deduplication that there is: nothing here may lean on it.
+const SHORT_WINDOW: &str = "limits { duplicate_window: \"100ms\" }";
+
 /// `$1` program, `$2` folder. Stops at the end of standard input.
 const WATCHDOG: &str = r#"
 "$1" -c "$2/config" </dev/null >>"$2/log" 2>&1 &
@@ -82,6 +85,28 @@ impl Nats {
         Self::start_in(None, sync, settings)
     }
 
+    /// `size` servers that keep streams together; each can be killed and started again.
+    ///
+    /// # Panics
+    /// When nats-server is not installed or does not start.
+    #[must_use]
+    pub fn start_cluster(size: usize) -> Vec<Self> {
+        let ports: Vec<u16> = (0..size).map(|_| free_port()).collect();
+        let routes: Vec<String> = ports
+            .iter()
+            .map(|port| format!("\"nats://127.0.0.1:{port}\""))
+            .collect();
+        let routes = routes.join(", ");
+        let start = |port: &u16| {
+            let cluster = format!(
+                "server_name: \"at-{port}\"\n\
+                 cluster {{ name: \"rc-test\", listen: \"127.0.0.1:{port}\", routes: [{routes}] }}"
+            );
+            Self::start_own(Sync::Always, &cluster)
+        };
+        ports.iter().map(start).collect()
+    }
+
     /// A server of the caller's own whose streams lie in `store`, a folder on a disk that may lose its power.
     ///
     /// # Panics
@@ -112,7 +137,7 @@ impl Nats {
         };
         let config = format!(
             "listen: \"{}\"\nhttp: \"{}\"\npid_file: \"{pid}\"\nmax_payload: {PAYLOAD_BYTES_MAX}\n\
-             jetstream {{\n  store_dir: \"{store}\"\n  max_file_store: 64GB\n  {sync}\n}}\n{settings}\n",
+             jetstream {{\n  store_dir: \"{store}\"\n  max_file_store: 64GB\n  {sync}\n  {SHORT_WINDOW}\n}}\n{settings}\n",
             server.address,
             server.monitor,
             pid = server.folder.join("pid").display(),

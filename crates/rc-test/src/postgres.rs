@@ -16,6 +16,9 @@ use crate::free_port;
 /// How long a server may take to answer its first query.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// How long a server may take to recover by itself.
+const RECOVERY_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// Folders that may hold one folder a version, newest first.
 const VERSIONS: &str = "/usr/lib/postgresql";
 
@@ -136,11 +139,51 @@ impl Postgres {
         Self::start_in(Some(data), if durable { DURABLE } else { FAST }, true)
     }
 
+    /// A physical standby of this server, which follows it until [`Self::promote`]. It listens as this one does.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn standby(&self) -> Self {
+        let standby = Self::prepare(self.settings, self.tcp_port != 0);
+        let made = standby
+            .command("pg_basebackup")
+            .args([
+                "--no-sync",
+                "--checkpoint=fast",
+                "--write-recovery-conf",
+                "-U",
+                "postgres",
+            ])
+            .args(["-p", &self.port().to_string(), "-h"])
+            .arg(&self.folder)
+            .arg("-D")
+            .arg(standby.folder.join("data"))
+            .output()
+            .expect("pg_basebackup can be run");
+        assert!(
+            made.status.success(),
+            "pg_basebackup failed: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        standby.run();
+        standby
+    }
+
+    /// Makes a standby a server of its own, with what it has received.
+    ///
+    /// # Panics
+    /// When it is none.
+    pub fn promote(&self) {
+        self.admin(&["SELECT pg_promote()"]);
+    }
+
     fn start_with(settings: &'static str, tcp: bool) -> Self {
         Self::start_in(None, settings, tcp)
     }
 
-    fn start_in(data: Option<&Path>, settings: &'static str, tcp: bool) -> Self {
+    /// A server that has no data yet.
+    fn prepare(settings: &'static str, tcp: bool) -> Self {
         let programs = programs();
         let folder = tempfile::Builder::new()
             .prefix("rc-test-pg-")
@@ -151,16 +194,20 @@ impl Postgres {
         if let Some((user, group)) = owner {
             std::os::unix::fs::chown(&folder, Some(user), Some(group)).expect("the folder can be given away");
         }
-        let server = Self {
+        Self {
             programs,
             folder,
             tcp_port: if tcp { free_port() } else { 0 },
             owner,
             settings,
             watchdog: Mutex::new(None),
-        };
+        }
+    }
+
+    fn start_in(data: Option<&Path>, settings: &'static str, tcp: bool) -> Self {
+        let server = Self::prepare(settings, tcp);
         if let Some(elsewhere) = data {
-            if let Some((user, group)) = owner {
+            if let Some((user, group)) = server.owner {
                 std::os::unix::fs::chown(elsewhere, Some(user), Some(group)).expect("root gives files away");
             }
             std::os::unix::fs::symlink(elsewhere, server.folder.join("data")).expect("a folder of ours");
@@ -345,15 +392,39 @@ impl Postgres {
         self.run();
     }
 
+    /// Starts the server again if it has ended by itself, as one does that cannot write its log.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn revive(&self) {
+        let until = tokio::time::Instant::now() + RECOVERY_TIME_MAX;
+        while !self.answers() {
+            if tokio::time::Instant::now() > until {
+                self.stop();
+                self.start_again();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn answers(&self) -> bool {
+        let asked = self.psql().args(["-c", "SELECT 1"]).output();
+        asked.expect("psql can be run").status.success()
+    }
+
+    fn port(&self) -> u16 {
+        if self.tcp_port == 0 { 5432 } else { self.tcp_port }
+    }
+
     fn run(&self) {
-        let port = if self.tcp_port == 0 { 5432 } else { self.tcp_port };
         let mut shell = Command::new("/bin/sh");
         shell
             .args(["-c", WATCHDOG, "rc-test-postgres"])
             .arg(&self.programs)
             .arg(&self.folder)
             .arg(if self.tcp_port == 0 { "" } else { "127.0.0.1" })
-            .arg(port.to_string())
+            .arg(self.port().to_string())
             .arg(self.settings)
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -366,15 +437,7 @@ impl Postgres {
         *self.watchdog.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
 
         let until = tokio::time::Instant::now() + START_TIME_MAX;
-        loop {
-            let asked = self
-                .psql()
-                .args(["-c", "SELECT 1"])
-                .output()
-                .expect("psql can be run");
-            if asked.status.success() {
-                return;
-            }
+        while !self.answers() {
             assert!(
                 tokio::time::Instant::now() < until,
                 "PostgreSQL does not start: {}",
@@ -410,7 +473,7 @@ impl Postgres {
             "-h",
         ]);
         psql.arg(&self.folder).arg("-p");
-        psql.arg(if self.tcp_port == 0 { 5432 } else { self.tcp_port }.to_string());
+        psql.arg(self.port().to_string());
         psql
     }
 
