@@ -18,6 +18,7 @@ use crate::event::NewEvent;
 use crate::lease::LEASES;
 use crate::{Error, faults};
 
+pub(crate) use pair::snapshot;
 pub use pair::{PART_ROWS, PostgresSource};
 pub(crate) use snapshot::{PairCursor, RowKey, Snapshot};
 

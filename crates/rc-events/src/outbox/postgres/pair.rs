@@ -34,9 +34,13 @@ pub const PART_ROWS: i64 = 1_000_000;
 /// Counting stops here: a lag of a million rows is told as that.
 const BACKLOG_ROWS_MAX: i64 = 1_000_000;
 
-const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text";
+/// The snapshot of now, and the highest transaction with a row that it sees. By `outbox_by_xid`.
+const SNAPSHOT: &str = "SELECT s::text, (SELECT o.xid::text FROM outbox o
+         WHERE pg_visible_in_snapshot(o.xid, s) ORDER BY o.xid DESC LIMIT 1)
+      FROM pg_current_snapshot() s";
 
-const NEWEST_XID: &str = "SELECT xid::text FROM outbox ORDER BY xid DESC LIMIT 1";
+/// By `outbox_by_xid`. (`ORDER BY xid` alone would mean the text.)
+const NEWEST_XID: &str = "SELECT o.xid::text FROM outbox o ORDER BY o.xid DESC LIMIT 1";
 
 /// By `outbox_by_xid`: the first arm is what started after S1, the second what was running in S1. Rows
 /// between cannot be new. Only keys and sizes are sorted; payloads are fetched for the chosen rows.
@@ -171,25 +175,19 @@ impl PostgresSource {
         Ok(from.clone())
     }
 
-    /// The current snapshot; refuses an outbox whose transaction numbers this cluster has not reached.
+    /// The current snapshot, as far as a crash cannot take it back; refuses an outbox whose transaction numbers this cluster has not reached.
     async fn now(&self, tx: &SystemTx<'_>, at: &PairCursor, ahead: &mut Ahead) -> Result<Snapshot, Error> {
-        let now = tx.query_one(SNAPSHOT, &[]).await?;
-        let now = Snapshot::parse(now.try_get(0).map_err(rc_store::Error::from)?)?;
+        let (now, newest) = snapshot(tx).await?;
         let mut highest = at.open.as_ref().map_or(at.done.xmax, |(to, _)| to.xmax);
         if !ahead.cluster_checked {
             if let Some(row) = tx.query_opt(NEWEST_XID, &[]).await? {
-                let xid: &str = row.try_get(0).map_err(rc_store::Error::from)?;
-                let xid: u64 = xid
-                    .parse()
-                    .map_err(|error| Error::damaged(format!("transaction number `{xid}`: {error}")))?;
-                highest = highest.max(xid);
+                highest = highest.max(number(row.try_get(0).map_err(rc_store::Error::from)?)?);
             }
             ahead.cluster_checked = true;
         }
         // A row that committed after the snapshot was taken may lie just above it: look again then.
         if highest > now.xmax {
-            let again = tx.query_one(SNAPSHOT, &[]).await?;
-            let again = Snapshot::parse(again.try_get(0).map_err(rc_store::Error::from)?)?;
+            let (again, _) = snapshot(tx).await?;
             if highest > again.xmax {
                 ahead.cluster_checked = false;
                 return Err(Error::Restored {
@@ -198,8 +196,21 @@ impl PostgresSource {
                 });
             }
         }
-        Ok(now)
+        Ok(at.done.up_to(&now, newest))
     }
+}
+
+/// The snapshot of now, and the highest transaction with a row that it sees.
+pub(crate) async fn snapshot(tx: &SystemTx<'_>) -> Result<(Snapshot, u64), Error> {
+    let row = tx.query_one(SNAPSHOT, &[]).await?;
+    let now = Snapshot::parse(row.try_get(0).map_err(rc_store::Error::from)?)?;
+    let newest: Option<&str> = row.try_get(1).map_err(rc_store::Error::from)?;
+    Ok((now, newest.map_or(Ok(0), number)?))
+}
+
+fn number(xid: &str) -> Result<u64, Error> {
+    xid.parse()
+        .map_err(|error| Error::damaged(format!("transaction number `{xid}`: {error}")))
 }
 
 impl Source for PostgresSource {

@@ -65,6 +65,19 @@ impl Snapshot {
         xid < self.xmax && !self.running.contains(&xid)
     }
 
+    /// What `to` sees up to the transaction `newest`, which is on disk, or up to the end of this one. Above it
+    /// are transactions of which the disk may have nothing, such as those that were rolled back: a server that
+    /// recovers from a crash, or a standby that takes over, gives their numbers out again.
+    pub(crate) fn up_to(&self, to: &Self, newest: u64) -> Self {
+        let xmax = self.xmax.max(newest + 1);
+        let running: Vec<u64> = to.running.iter().copied().filter(|xid| *xid < xmax).collect();
+        Self {
+            xmin: running.iter().copied().min().unwrap_or(xmax),
+            xmax,
+            running,
+        }
+    }
+
     /// Whether it sees everything that `earlier` sees.
     pub(crate) fn covers(&self, earlier: &Self) -> bool {
         self.xmax >= earlier.xmax && !self.running.iter().any(|xid| earlier.sees(*xid))

@@ -27,7 +27,11 @@ const EARLY_XID: TenantSql =
     TenantSql::new("SELECT pg_current_xact_id()::text FROM (SELECT $1::text AS tenant) t WHERE tenant = $1");
 
 async fn store() -> Postgres {
-    let database = rc_test::Postgres::start().fresh_database();
+    store_on(rc_test::Postgres::start()).await
+}
+
+async fn store_on(server: &rc_test::Postgres) -> Postgres {
+    let database = server.fresh_database();
     let options = PostgresOptions::new("rc-events-test", "ingest");
     let db = Postgres::connect(&database.url, &options).unwrap();
     db.migrate(&postgres::MIGRATIONS).await.unwrap();
@@ -245,4 +249,58 @@ async fn live_an_outbox_of_another_cluster_is_refused() {
         ),
         "{error:?}"
     );
+}
+
+/// A server that recovers gives out the numbers of transactions again that were rolled back and left nothing on disk.
+#[tokio::test]
+async fn live_numbers_that_a_crash_gives_out_again_lose_nothing() {
+    let server = rc_test::Postgres::start_own(true);
+    // Nothing reaches the disk but by a commit.
+    server.admin(&[
+        "ALTER SYSTEM SET wal_writer_delay = '10s'",
+        "SELECT pg_reload_conf()",
+    ]);
+    let (db, tenant) = (store_on(&server).await, TenantId::new("acme").unwrap());
+    let roll_back = async |times: u32| {
+        for _ in 0..times {
+            let mut client = db.client().await.unwrap();
+            let tx = client.tenant(&tenant).await.unwrap();
+            tx.query(EARLY_XID, &[]).await.unwrap();
+            tx.rollback().await.unwrap();
+        }
+    };
+    // Numbers of three digits and of four: they are not in the order of their texts.
+    commit(&db, &tenant, "key").await;
+    roll_back(300).await;
+    commit(&db, &tenant, "key").await;
+    roll_back(20).await;
+    let source = PostgresSource::new(db.clone(), "ingest");
+    let first = source
+        .fetch(&Cursor::default(), ReadLimit::default())
+        .await
+        .unwrap();
+    assert_eq!(first.records.len(), 2);
+    server.kill();
+    server.start_again();
+    rc_test::eventually(Duration::from_secs(60), "the pool is back", async || {
+        db.ping().await.is_ok()
+    })
+    .await;
+    for _ in 0..30 {
+        commit(&db, &tenant, "key").await;
+    }
+    let second = source.fetch(&first.cursor, ReadLimit::default()).await.unwrap();
+    let numbers: Vec<u64> = second.records.iter().map(|record| record.event.kseq).collect();
+    assert_eq!(numbers, (3..=32).collect::<Vec<_>>());
+}
+
+/// One event of `key` in a transaction of its own.
+async fn commit(db: &Postgres, tenant: &TenantId, key: &str) {
+    let mut client = db.client().await.unwrap();
+    let tx = client.tenant(tenant).await.unwrap();
+    let row = tx.query_opt(NEXT, &[&key]).await.unwrap();
+    let kseq: i64 = row.expect("RETURNING gives a row").try_get(0).unwrap();
+    let events = [event(tenant.as_str(), key, kseq.cast_unsigned())];
+    postgres::append(&tx, &events).await.unwrap();
+    tx.commit().await.unwrap();
 }

@@ -62,3 +62,13 @@ fn an_exported_snapshot_may_end_below_its_start() {
     assert!(Snapshot::parse("835:836:").unwrap().covers(&exported));
     assert!(!Snapshot::parse("834:836:834").unwrap().covers(&exported));
 }
+
+#[test]
+fn a_cursor_names_no_transaction_above_those_with_rows() {
+    let at = |text| Snapshot::parse(text).unwrap();
+    let up_to = |done, to, newest| at(done).up_to(&at(to), newest).to_string();
+    assert_eq!(up_to("10:20:", "10:40:", 25), "26:26:");
+    assert_eq!(up_to("10:20:10,14", "14:40:14,22,30", 25), "14:26:14,22");
+    // Nothing new, and what was running has ended.
+    assert_eq!(up_to("10:20:10,14", "40:40:", 0), "20:20:");
+}
