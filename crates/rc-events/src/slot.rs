@@ -22,18 +22,19 @@ use crate::bus::{Cursor, ReadLimit, Record};
 use crate::lease::Epoch;
 use crate::outbox::postgres::{PairCursor, PostgresSource, RowKey, Snapshot};
 use crate::relay::{Backlog, Fetched, LastFetched, Parked, Pruned, Source};
-use crate::replication::{Item, Session, SlotHealth, Stream, diverged, pgoutput};
+use crate::replication::{Item, Lsn, Session, SlotHealth, Stream, diverged, pgoutput};
 use crate::{BoxFuture, Error, faults};
 
 use cursor::LISTED_MAX;
 pub(crate) use cursor::{SlotCursor, SlotPlace};
-use rows::Columns;
+use rows::{Batch, Columns};
 pub(crate) use settle::take_over;
 
 /// How often an otherwise quiet database writes a little WAL, so that its slot moves on.
 const HEARTBEAT_PAUSE: Duration = Duration::from_secs(10);
 
-const HEARTBEAT: &str = "SELECT pg_logical_emit_message(false, 'rc-hb', '')";
+/// How often it is looked whether a standby has what is to be published.
+const UNSEEN_PAUSE: Duration = Duration::from_millis(2);
 
 /// Errors by which a slot says that it cannot give what it should: gone, invalidated, its WAL removed, its
 /// publication made after what it has to decode.
@@ -100,6 +101,12 @@ struct Streaming {
     transaction: Transaction,
     /// A row that the last batch had no room for, and its transaction.
     held: Option<(u64, Record)>,
+    /// Everything before it is on the bus, or is nothing of ours.
+    reached: Lsn,
+    /// Commits wait for a standby here.
+    awaits_standby: bool,
+    /// A batch of which some commit waits for a standby, and where the source is behind it.
+    unseen: Option<(Batch, SlotCursor)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -182,6 +189,10 @@ impl SlotSource {
             .publish_tables(&self.publication(), &[outbox], "insert")
             .await?;
 
+        if let Some(place) = known {
+            // First of all: whoever streams from it may still confirm, and what is confirmed it never gives again.
+            asking.free_slot(&place.name).await?;
+        }
         let mut found = None;
         for slot in asking.slots(&self.prefix()).await? {
             let ours = known.is_some_and(|place| place.name == slot.name);
@@ -204,13 +215,11 @@ impl SlotSource {
                     "`max_slot_wal_keep_size` is not set: a relay that stays down fills the server's disk with WAL"
                 );
             }
-            asking.free_slot(&slot.name).await?;
             let confirmed = slot.confirmed.unwrap_or_default();
             // Further than the bus: heartbeats while nothing was written, as a rule. Reading the log makes sure.
             let whole = confirmed <= place.lsn;
             let place = SlotPlace {
                 timeline: server.timeline,
-                lsn: confirmed.max(place.lsn),
                 ..place.clone()
             };
             return Ok(Log {
@@ -235,10 +244,10 @@ impl SlotSource {
         } else {
             tracing::info!(origin = self.origin, slot = name, "made a replication slot");
         }
-        let mistake = if lost {
-            "slot.recreate_without_backfill"
+        let whole = if lost {
+            faults::mutated("slot.recreate_without_backfill")
         } else {
-            "slot.skip_handover"
+            faults::mutated("slot.skip_handover")
         };
         Ok(Log {
             session,
@@ -248,7 +257,7 @@ impl SlotSource {
                 timeline: server.timeline,
                 lsn: created.from,
             },
-            whole: faults::mutated(mistake),
+            whole,
             before: Some(created.before),
         })
     }
@@ -283,6 +292,9 @@ impl SlotSource {
                             columns: None,
                             transaction: Transaction::None,
                             held: None,
+                            reached: place.lsn,
+                            awaits_standby: settle::awaits_standby(&self.db).await?,
+                            unseen: None,
                         }));
                     }
                 },
@@ -310,13 +322,13 @@ impl SlotSource {
                 if at.part.is_some() || !settle::fold(&self.db, at).await? {
                     return Ok(Logged::Waiting);
                 }
-                let now = settle::now(&self.db).await?;
+                let (now, newest) = settle::now(&self.db).await?;
                 // A commit stands in the WAL a moment before others see it. What a new slot leaves out
                 // because it stands before its start must be visible, or neither would have it.
                 if log.before.as_ref().is_some_and(|before| !now.covers(before)) {
                     return Ok(Logged::Waiting);
                 }
-                at.open = Some((now, RowKey::start()));
+                at.open = Some((at.done.up_to(&now, newest), RowKey::start()));
                 at.slot = Some(log.place.clone());
                 log.whole = true;
             }
@@ -340,19 +352,21 @@ impl SlotSource {
         if at.more.len() >= LISTED_MAX && at.part.is_none() {
             settle::fold(&self.db, &mut at).await?;
         }
-        let mut lsn = at.slot.as_ref().map(|place| place.lsn).unwrap_or_default();
         // Whoever asks for what comes after the cursor has everything before it on the bus.
-        open.stream.confirm(lsn);
+        open.stream.confirm(open.reached);
         open.stream.tend().await?;
         if state.beat_at.elapsed() >= HEARTBEAT_PAUSE {
-            settle::run(&self.db, HEARTBEAT).await?;
+            open.awaits_standby = settle::beat(&self.db).await?;
             state.beat_at = Instant::now();
         }
+        if let Some((batch, at)) = open.unseen.take() {
+            return self.once_seen(state, open, batch, at).await;
+        }
 
-        let mut batch = Batch::new(limit);
+        let mut batch = Batch::new(limit, open.reached);
         if let Some((xid, record)) = open.held.take() {
             at.part = Some((xid, record.origin_pos));
-            batch.push(record);
+            batch.push(xid, record);
         }
         while !batch.full() {
             let Some(item) = open.stream.next().await? else {
@@ -360,7 +374,7 @@ impl SlotSource {
             };
             let message = match item {
                 Item::Reached(end) if open.transaction == Transaction::None => {
-                    lsn = lsn.max(end);
+                    batch.reached = batch.reached.max(end);
                     continue;
                 }
                 Item::Reached(_) => continue,
@@ -392,15 +406,19 @@ impl SlotSource {
                         break;
                     }
                     at.part = Some((xid, record.origin_pos));
-                    batch.push(record);
+                    batch.push(xid, record);
                 }
                 pgoutput::Message::Commit { end, .. } => {
                     if let Transaction::Known { xid, skip: false } = open.transaction {
                         at.more.push(xid);
                         at.part = None;
+                        // Only what was published counts when another server takes over.
+                        if let Some(place) = &mut at.slot {
+                            place.lsn = place.lsn.max(end);
+                        }
                     }
                     open.transaction = Transaction::None;
-                    lsn = lsn.max(end);
+                    batch.reached = batch.reached.max(end);
                 }
                 pgoutput::Message::Origin
                 | pgoutput::Message::Type
@@ -411,44 +429,28 @@ impl SlotSource {
             }
         }
         if faults::mutated("slot.confirm_before_publish") {
-            open.stream.confirm(lsn);
+            open.stream.confirm(batch.reached);
             open.stream.tend().await?;
         }
-        if let Some(place) = &mut at.slot {
-            place.lsn = lsn;
+        self.once_seen(state, open, batch, at).await
+    }
+
+    /// The batch, if others see what it has. A commit stands in the WAL, and so in the stream, before a synchronous
+    /// standby has it: should that one take over, the commit never was.
+    async fn once_seen(
+        &self,
+        state: &mut State,
+        open: &mut Streaming,
+        batch: Batch,
+        at: SlotCursor,
+    ) -> Result<Vec<Record>, Error> {
+        if open.awaits_standby && !settle::seen(&self.db, &batch.xids).await? {
+            open.unseen = Some((batch, at));
+            return Ok(Vec::new());
         }
         state.at = at;
+        open.reached = batch.reached;
         Ok(batch.records)
-    }
-}
-
-/// What one fetch collects.
-struct Batch {
-    records: Vec<Record>,
-    bytes: usize,
-    limit: ReadLimit,
-}
-
-impl Batch {
-    fn new(limit: ReadLimit) -> Self {
-        Self {
-            records: Vec::new(),
-            bytes: 0,
-            limit,
-        }
-    }
-
-    fn full(&self) -> bool {
-        self.records.len() >= self.limit.rows || self.bytes >= self.limit.bytes
-    }
-
-    fn takes(&self, record: &Record) -> bool {
-        self.records.is_empty() || self.bytes + record.event.bytes() <= self.limit.bytes
-    }
-
-    fn push(&mut self, record: Record) {
-        self.bytes += record.event.bytes();
-        self.records.push(record);
     }
 }
 
@@ -542,6 +544,9 @@ impl Source for SlotSource {
         Box::pin(async move {
             let mut state = self.state.lock().await;
             match &mut state.phase {
+                Phase::Streaming(open) if open.unseen.is_some() => {
+                    tokio::time::sleep(idle.min(UNSEEN_PAUSE)).await;
+                }
                 Phase::Streaming(open) => {
                     // The next fetch meets the same error and says so.
                     if open.stream.wait(idle).await.is_err() {

@@ -7,8 +7,9 @@ use rc_model::{TenantId, Timestamp, TraceContext};
 use uuid::Uuid;
 
 use crate::Error;
-use crate::bus::Record;
+use crate::bus::{ReadLimit, Record};
 use crate::event::{NewEvent, Numbering};
+use crate::replication::Lsn;
 use crate::replication::pgoutput::{Relation, Tuple, Value};
 
 /// The outbox's columns that make an event, and where they stand in a row.
@@ -115,4 +116,43 @@ impl Columns {
 fn wrong(at: usize) -> Error {
     let name = NAMES.get(at).copied().unwrap_or("?");
     Error::damaged(format!("the outbox's column `{name}` is not what it should be"))
+}
+
+/// What one fetch collects.
+pub(super) struct Batch {
+    pub(super) records: Vec<Record>,
+    /// Their transactions.
+    pub(super) xids: Vec<u64>,
+    /// Up to where the stream was read for it.
+    pub(super) reached: Lsn,
+    bytes: usize,
+    limit: ReadLimit,
+}
+
+impl Batch {
+    pub(super) fn new(limit: ReadLimit, reached: Lsn) -> Self {
+        Self {
+            records: Vec::new(),
+            xids: Vec::new(),
+            reached,
+            bytes: 0,
+            limit,
+        }
+    }
+
+    pub(super) fn full(&self) -> bool {
+        self.records.len() >= self.limit.rows || self.bytes >= self.limit.bytes
+    }
+
+    pub(super) fn takes(&self, record: &Record) -> bool {
+        self.records.is_empty() || self.bytes + record.event.bytes() <= self.limit.bytes
+    }
+
+    pub(super) fn push(&mut self, xid: u64, record: Record) {
+        if self.xids.last() != Some(&xid) {
+            self.xids.push(xid);
+        }
+        self.bytes += record.event.bytes();
+        self.records.push(record);
+    }
 }

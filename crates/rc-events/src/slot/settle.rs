@@ -7,19 +7,26 @@ use rc_store::{Postgres, SystemTx};
 use super::cursor::SlotCursor;
 use crate::Error;
 use crate::bus::{Cursor, ReadLimit, Record};
-use crate::outbox::postgres::Snapshot;
+use crate::outbox::postgres::{Snapshot, snapshot};
 use crate::relay::{Backlog, Fetched};
 
 /// Counting stops here: a lag of a million rows is told as that.
 const BACKLOG_ROWS_MAX: i64 = 1_000_000;
-
-const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text";
 
 /// By `outbox_by_xid`. One statement, so that both answers are of the same moment.
 const WRITTEN: &str = "SELECT pg_current_snapshot()::text, ARRAY(
         SELECT DISTINCT xid::text FROM outbox WHERE xid >= $1::text::xid8 AND xid < $2::text::xid8
         UNION ALL
         SELECT DISTINCT xid::text FROM outbox WHERE xid = ANY ($3::text[]::xid8[]))";
+
+const AWAITS_STANDBY: &str = "SELECT current_setting('synchronous_standby_names') <> ''";
+
+/// The message is nobody's; what it leaves in the WAL moves the slot on.
+const HEARTBEAT: &str = "SELECT current_setting('synchronous_standby_names') <> '',
+        pg_logical_emit_message(false, 'rc-hb', '')";
+
+const SEEN: &str = "SELECT bool_and(pg_visible_in_snapshot(xid::xid8, pg_current_snapshot()))
+      FROM unnest($1::text[]) xid";
 
 const VISIBLE: &str = "SELECT pg_visible_in_snapshot($1::text::xid8, pg_current_snapshot())";
 
@@ -41,21 +48,40 @@ const BACKLOG: &str = "SELECT count(*), min(time_ms) FROM (
            AND NOT (xid = $4::text::xid8 AND pos <= $5) LIMIT $6
      ) waiting";
 
-/// The snapshot of now.
-pub(super) async fn now(db: &Postgres) -> Result<Snapshot, Error> {
+/// The snapshot of now, and the highest transaction with a row that it sees.
+pub(super) async fn now(db: &Postgres) -> Result<(Snapshot, u64), Error> {
     let mut client = db.client().await?;
     let tx = client.system().await?;
-    let row = tx.query_one(SNAPSHOT, &[]).await?;
-    Snapshot::parse(row.try_get(0).map_err(rc_store::Error::from)?)
+    snapshot(&tx).await
 }
 
-/// Runs a statement for what it does.
-pub(super) async fn run(db: &Postgres, sql: &str) -> Result<(), Error> {
+/// Whether a commit waits for a standby.
+pub(super) async fn awaits_standby(db: &Postgres) -> Result<bool, Error> {
+    ask(db, AWAITS_STANDBY).await
+}
+
+/// Writes a little WAL; whether a commit waits for a standby.
+pub(super) async fn beat(db: &Postgres) -> Result<bool, Error> {
+    ask(db, HEARTBEAT).await
+}
+
+async fn ask(db: &Postgres, sql: &str) -> Result<bool, Error> {
     let mut client = db.client().await?;
     let tx = client.system().await?;
-    tx.query(sql, &[]).await?;
+    let said = tx.query_one(sql, &[]).await?.try_get(0);
     tx.commit().await?;
-    Ok(())
+    Ok(said.map_err(rc_store::Error::from)?)
+}
+
+/// Whether everybody sees what these transactions wrote.
+pub(super) async fn seen(db: &Postgres, xids: &[u64]) -> Result<bool, Error> {
+    if xids.is_empty() {
+        return Ok(true);
+    }
+    let mut client = db.client().await?;
+    let tx = client.system().await?;
+    let row = tx.query_one(SEEN, &[&texts(xids)]).await?;
+    Ok(row.try_get(0).map_err(rc_store::Error::from)?)
 }
 
 /// The rows that are left of a transaction of which some were published. None, and the part still there:

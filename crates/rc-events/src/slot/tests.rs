@@ -1,5 +1,7 @@
 //! A slot that is new, lost, taken over, cut in the middle: nothing lost, nothing doubled, nothing inverted.
 
+mod failover;
+
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
