@@ -146,3 +146,35 @@ async fn live_a_server_that_wants_tls_gets_it_and_must_be_known() {
     // The system's authorities do not know it.
     assert!(code(&bus(&format!("tls://{at}"))).await.is_some());
 }
+
+#[tokio::test]
+async fn live_three_replicas_outlive_the_loss_of_each_in_turn() {
+    let servers = Nats::start_cluster(3);
+    let at: Vec<String> = servers
+        .iter()
+        .map(|server| server.address().to_string())
+        .collect();
+    let url = format!(
+        "nats://{}/orders?replicas=3&durability=always&max_bytes=100000000",
+        at.join(",")
+    );
+    let bus = bus(&url);
+    rc_test::eventually(
+        Duration::from_secs(90),
+        "the servers have found each other",
+        async || bus.tail().await.is_ok(),
+    )
+    .await;
+    let mut upto = 0;
+    for server in &servers {
+        upto += 20;
+        relay(&bus, upto, 7).await;
+        server.kill();
+        upto += 20;
+        relay(&bus, upto, 7).await;
+        server.start_again();
+    }
+    assert_exact(&bus, upto).await;
+    let info = bus.info().await.unwrap();
+    assert_eq!(info.config["num_replicas"], 3);
+}
