@@ -76,12 +76,13 @@ async fn live_slot_a_commit_that_waits_for_its_standby_is_not_published() {
     outbox.check(&world.bus).await;
     standby.stop();
     let db = outbox.db.clone();
-    let waits = tokio::spawn(async move { write(&db, &["key-0".to_owned()], 1, false).await });
+    let mut waits = tokio::task::JoinSet::new();
+    waits.spawn(async move { write(&db, &["key-0".to_owned()], 1, false).await });
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(world.bus.tail().await.unwrap(), 10);
-    assert!(!waits.is_finished());
+    assert!(waits.try_join_next().is_none());
     standby.start_again();
-    *outbox.expect.entry("key-0".to_owned()).or_default() += waits.await.unwrap();
+    *outbox.expect.entry("key-0".to_owned()).or_default() += waits.join_next().await.unwrap().unwrap();
     outbox.check(&world.bus).await;
     running.end().await;
     server.stop();
