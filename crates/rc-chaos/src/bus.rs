@@ -65,7 +65,7 @@ impl At {
                 return Ok(facts);
             };
             after = last.pos;
-            facts.extend(events.iter().map(|event| Fact::of(event)));
+            facts.extend(events.iter().filter_map(|event| Fact::of(event)));
         }
     }
 }

@@ -150,8 +150,12 @@ fn refuse(events: &[&Event]) -> std::result::Result<(), Error> {
 }
 
 fn texts(events: &[&Event]) -> Vec<String> {
-    let text = |event: &&Event| serde_json::to_string(&Fact::of(event)).expect("plain data");
-    events.iter().map(text).collect()
+    let text = |fact: Fact| serde_json::to_string(&fact).expect("plain data");
+    events
+        .iter()
+        .filter_map(|event| Fact::of(event))
+        .map(text)
+        .collect()
 }
 
 impl Projection for Effects {

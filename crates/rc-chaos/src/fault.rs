@@ -1,5 +1,6 @@
 //! What can be done to a run, and which of it, when, from a seed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -49,28 +50,54 @@ pub const POINTS: &[(Role, &str)] = &[
     (Role::Relay, "slot.mid_handover"),
     (Role::Relay, "slot.before_confirm"),
     (Role::Relay, "slot.after_confirm"),
+    (Role::Relay, "table.before_mark"),
+    (Role::Relay, "table.after_number"),
+    (Role::Relay, "capture.after_publish"),
     (Role::Consumer, "consumer.before_apply"),
     (Role::Consumer, "consumer.after_apply"),
     (Role::Consumer, "consumer.before_progress"),
 ];
 
+/// Crash points that are visited where a slot is made: there must be none then.
+pub const MAKES_SLOT: [&str; 2] = ["slot.after_create", "slot.mid_handover"];
+
 /// Crash points that are visited where the bus refuses events: see `tests/it/parked.rs`.
 pub const PARKED_POINTS: &[&str] = &["relay.before_park", "relay.after_park"];
 
-/// Crash points that no run here visits: what people do about events that were set aside, the repair after a
-/// comparison, outbox tables of the common shape, captured tables, and the ingest service.
-pub const OTHER_POINTS: &[&str] = &[
-    "relay.after_release",
-    "letters.before_replay",
-    "letters.after_replay",
-    "replay.after_step",
-    "verify.before_repair",
-    "table.after_number",
-    "table.before_mark",
-    "capture.mid_snapshot",
-    "capture.after_publish",
-    "ingest.before_commit",
-    "ingest.after_commit",
+/// Crash points that no run here visits, and what stands for them.
+pub const OTHER_POINTS: &[(&str, &str)] = &[
+    (
+        "relay.after_release",
+        "a person's act; `a_release_that_died_after_its_publish_is_not_repeated`",
+    ),
+    (
+        "letters.before_replay",
+        "a person's act, in the consumer's own transaction: as `consumer.before_apply`",
+    ),
+    (
+        "letters.after_replay",
+        "a person's act, in the consumer's own transaction: as `consumer.after_apply`",
+    ),
+    (
+        "replay.after_step",
+        "a person's act; its place moves in the transaction of its effects",
+    ),
+    (
+        "verify.before_repair",
+        "a person's act; what it publishes is fenced by the bus and found again by the next",
+    ),
+    (
+        "capture.mid_snapshot",
+        "only the first start reads a table; `capture_cut_in_its_snapshot_and_in_its_stream_goes_on_there`",
+    ),
+    (
+        "ingest.before_commit",
+        "the ingest service: `faults::kills` kills it at random moments",
+    ),
+    (
+        "ingest.after_commit",
+        "the ingest service: `faults::kills` kills it at random moments",
+    ),
 ];
 
 /// Crash points that only code with a mutation visits.
@@ -132,6 +159,10 @@ pub enum Fault {
     KillNats,
     /// The replication slot is gone, as after a failover to a standby that did not have it.
     DropSlot,
+    /// The PostgreSQL server is lost, and a synchronous physical standby takes over.
+    Failover,
+    /// The disk of every role and server is full, to the last byte, and has room again.
+    DiskFull,
     /// The machine loses its power: every process is gone, and what was not synced, too.
     PowerLoss,
 }
@@ -153,6 +184,8 @@ impl fmt::Display for Fault {
             Self::KillPostgres => f.write_str("kill -9 of PostgreSQL"),
             Self::KillNats => f.write_str("kill -9 of NATS"),
             Self::DropSlot => f.write_str("slot dropped"),
+            Self::Failover => f.write_str("failover to a standby"),
+            Self::DiskFull => f.write_str("disk full"),
             Self::PowerLoss => f.write_str("power lost"),
             Self::KillBackend => f.write_str("a PostgreSQL backend killed"),
         }
@@ -222,6 +255,7 @@ impl Iterator for Plan {
             Fault::Pause(_) => between(100, 1_500),
             Fault::SecondRelay => between(300, 2_500),
             Fault::DiskFails(_) => between(100, 800),
+            Fault::Failover | Fault::DiskFull => between(300, 1_500),
             Fault::Network(_) => between(100, 1_200),
             Fault::Clock(_) => between(0, 500),
             Fault::Crash(..) => between(1, 10),
@@ -240,6 +274,27 @@ impl Iterator for Plan {
     }
 }
 
+/// What happens to `combination` in the short form: every kind is dealt to one of those to which it can happen.
+#[must_use]
+pub fn dealt(combination: Combination) -> Vec<Fault> {
+    let mut hands: BTreeMap<Combination, Vec<Fault>> = BTreeMap::new();
+    let all: BTreeSet<Fault> = Combination::ALL
+        .into_iter()
+        .flat_map(|combination| kinds(combination).into_iter().map(|(kind, _)| kind))
+        .collect();
+    for kind in all {
+        let can = |combination: &Combination| kinds(*combination).iter().any(|(of, _)| *of == kind);
+        let next = Combination::ALL
+            .into_iter()
+            .filter(can)
+            .min_by_key(|combination| hands.get(combination).map_or(0, Vec::len));
+        if let Some(next) = next {
+            hands.entry(next).or_default().push(kind);
+        }
+    }
+    hands.remove(&combination).unwrap_or_default()
+}
+
 /// What can happen to `combination`, and how often.
 fn kinds(combination: Combination) -> Vec<(Fault, usize)> {
     let mut kinds = vec![(Fault::SecondRelay, 3)];
@@ -253,9 +308,11 @@ fn kinds(combination: Combination) -> Vec<(Fault, usize)> {
     }
     let there = |point: &str| match point.split('.').next() {
         Some("slot") => combination.source == SourceKind::Slot,
+        Some("table") => combination.source == SourceKind::Table,
+        Some("capture") => combination.source == SourceKind::Capture,
         Some("nats") => combination.bus == BusKind::Nats,
         // The library of users' services has its own writer, which is SQL.
-        Some("outbox") => combination.source != SourceKind::Slot,
+        Some("outbox") => matches!(combination.source, SourceKind::Sqlite | SourceKind::Poll),
         _ => true,
     };
     let points = POINTS.iter().filter(|(_, point)| there(point));
@@ -272,6 +329,16 @@ fn kinds(combination: Combination) -> Vec<(Fault, usize)> {
     }
     if combination.has_postgres() {
         kinds.extend([(Fault::KillPostgres, 2), (Fault::KillBackend, 2)]);
+    }
+    // A capture that lost its slot stops and says so: there is no log from which it could go on.
+    if combination.has_postgres() && combination.source != SourceKind::Capture {
+        kinds.push((Fault::Failover, 2));
+    }
+    if combination.source == SourceKind::Slot {
+        kinds.push((Fault::DropSlot, 2));
+    }
+    if combination.bus == BusKind::Nats {
+        kinds.push((Fault::KillNats, 2));
     }
     if combination.has_postgres() || combination.bus == BusKind::Nats {
         kinds.extend(NETWORKS.iter().map(|(kind, _)| (Fault::Network(*kind), 2)));

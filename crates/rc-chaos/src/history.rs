@@ -45,17 +45,23 @@ impl From<Wire> for Fact {
 }
 
 impl Fact {
-    /// The fact of an event of the engine.
+    /// The fact of an event of the engine; `None` for one that is about a table and not about a row.
     #[must_use]
-    pub fn of(event: &NewEvent) -> Self {
-        Self {
+    pub fn of(event: &NewEvent) -> Option<Self> {
+        if event.event_type.starts_with(CAPTURED) {
+            return crate::source::foreign::captured(event);
+        }
+        Some(Self {
             place: event.place().to_string(),
             kseq: event.kseq,
             id: event.id.as_u128(),
             content: content(&event.event_type, &event.payload),
-        }
+        })
     }
 }
+
+/// How the types of a capture's events begin.
+pub(crate) const CAPTURED: &str = "rc.cdc.";
 
 /// The checksum in [`Fact::content`].
 #[must_use]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use rc_chaos::failure::Result;
-use rc_chaos::fault::Fault;
+use rc_chaos::fault::{Fault, Plan, Planned};
 use rc_chaos::run::Options;
 use rc_chaos::world::{BusKind, Combination, SourceKind};
 use rc_chaos::{checker, history, matrix, power, role};
@@ -48,6 +48,9 @@ enum Command {
         /// The only faults are power losses, on a disk that is made for it; needs root
         #[arg(long)]
         power_loss: bool,
+        /// The only faults are a full disk, of all roles and servers; needs root
+        #[arg(long, conflicts_with = "power_loss")]
+        disk_full: bool,
         /// With `--power-loss`: servers do not wait for the disk. Shows that the disk forgets
         #[arg(long, requires = "power_loss")]
         unsafe_sync: bool,
@@ -57,6 +60,16 @@ enum Command {
         /// An empty folder that is kept; without it, a temporary one
         #[arg(long)]
         folder: Option<PathBuf>,
+    },
+    /// Print what a seed does to a combination: faults, how long after the one before, how long they last
+    Plan {
+        source: SourceKind,
+        bus: BusKind,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many
+        #[arg(long, default_value_t = 30)]
+        faults: usize,
     },
     /// Run every combination, keep each result, and write the report
     Matrix(matrix::Args),
@@ -75,6 +88,17 @@ enum Command {
 fn main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Check { files } => check(&files),
+        Command::Plan {
+            source,
+            bus,
+            seed,
+            faults,
+        } => {
+            for Planned { fault, lasts, after } in Plan::new(seed, Combination { source, bus }).take(faults) {
+                println!("{:4} ms  {fault}  {} ms", after.as_millis(), lasts.as_millis());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Matrix(args) => {
             let whole = matrix::run(&args)?;
             Ok(if whole {
@@ -102,11 +126,13 @@ fn main() -> Result<ExitCode> {
             rate,
             mutate,
             power_loss,
+            disk_full,
             unsafe_sync,
             own_mounts,
             folder,
         } => {
-            if power_loss && !own_mounts {
+            let disk = power_loss || disk_full;
+            if disk && !own_mounts {
                 return with_own_mounts();
             }
             let scratch = tempfile::tempdir()?;
@@ -122,10 +148,15 @@ fn main() -> Result<ExitCode> {
                 batch: 20,
                 oversize: false,
                 poison: false,
-                only: power_loss.then(|| vec![Fault::PowerLoss]),
+                prune: false,
+                only: match (power_loss, disk_full) {
+                    (true, _) => Some(vec![Fault::PowerLoss]),
+                    (_, true) => Some(vec![Fault::DiskFull]),
+                    (false, false) => None,
+                },
                 mutations: mutate,
                 drain_time: rc_chaos::run::DRAIN_TIME_MAX,
-                disk: power_loss,
+                disk,
                 sync: !unsafe_sync,
             };
             fs_err::create_dir_all(&options.folder)?;

@@ -1,4 +1,4 @@
-//! The long form: every combination in turn, each with its share of events and faults, and the power losses.
+//! The long form: every combination in turn, each with its share of events and faults, power losses, full disks.
 //!
 //! Each result is a file. A combination that has one for the same seed and size is not run again, so that a run that
 //! was stopped goes on where it was.
@@ -13,8 +13,8 @@ use crate::report;
 use crate::run::{self, DRAIN_TIME_MAX, Options, Outcome};
 use crate::world::{BusKind, Combination, SourceKind};
 
-/// Power losses of each run that has nothing else.
-const POWER_LOSSES: u64 = 10;
+/// Power losses, or full disks, of each run that has nothing else.
+const DISK_FAULTS: u64 = 10;
 
 /// How much, and where to.
 #[derive(Debug, clap::Args)]
@@ -69,13 +69,15 @@ pub enum Part {
     Power(Combination),
     /// The same on servers that do not wait for the disk: it must lose something.
     Forgetful(Combination),
+    /// Nothing but a disk that is full, and has room again.
+    Full(Combination),
 }
 
 const fn pair(source: SourceKind, bus: BusKind) -> Combination {
     Combination { source, bus }
 }
 
-/// What is run where the power is lost: each store and each bus once.
+/// What is run where the power is lost, or the disk is full: each store and each bus once.
 const POWERED: [Combination; 3] = [
     pair(SourceKind::Sqlite, BusKind::Sqlite),
     pair(SourceKind::Poll, BusKind::Postgres),
@@ -94,6 +96,7 @@ impl Part {
         let power = POWERED.into_iter().map(Self::Power);
         faults
             .chain(power)
+            .chain(POWERED.into_iter().map(Self::Full))
             .chain(FORGETFUL.into_iter().map(Self::Forgetful))
             .collect()
     }
@@ -103,6 +106,7 @@ impl Part {
             Self::Faults(of) => ("faults", of),
             Self::Power(of) => ("power", of),
             Self::Forgetful(of) => ("forgetful", of),
+            Self::Full(of) => ("full", of),
         };
         format!("{kind}-{}-{}", word(&source), word(&bus))
     }
@@ -140,8 +144,11 @@ pub fn run(args: &Args) -> Result<bool> {
         let began = tokio::time::Instant::now();
         let outcome = match part {
             Part::Faults(combination) => with_faults(combination, args.seed, events, faults),
-            Part::Power(combination) => with_power_losses(combination, args.seed, true),
-            Part::Forgetful(combination) => with_power_losses(combination, args.seed, false),
+            Part::Power(combination) => on_a_disk(combination, args.seed, &["--power-loss"]),
+            Part::Forgetful(combination) => {
+                on_a_disk(combination, args.seed, &["--power-loss", "--unsafe-sync"])
+            }
+            Part::Full(combination) => on_a_disk(combination, args.seed, &["--disk-full"]),
         };
         match outcome {
             Ok(outcome) => {
@@ -198,6 +205,7 @@ fn with_faults(combination: Combination, seed: u64, events: u64, faults: u64) ->
         batch: 100,
         oversize: false,
         poison: false,
+        prune: false,
         only: None,
         mutations: Vec::new(),
         drain_time: DRAIN_TIME_MAX * 4,
@@ -215,18 +223,16 @@ fn with_faults(combination: Combination, seed: u64, events: u64, faults: u64) ->
 }
 
 /// In a process of its own, which has its own mounts.
-fn with_power_losses(combination: Combination, seed: u64, sync: bool) -> Result<Outcome> {
+fn on_a_disk(combination: Combination, seed: u64, fault: &[&str]) -> Result<Outcome> {
     let folder = tempfile::tempdir()?;
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["run", &word(&combination.source), &word(&combination.bus)])
-        .args(["--power-loss", "--events", "20000", "--rate", "2000"])
-        .args(["--faults", &POWER_LOSSES.to_string(), "--seed", &seed.to_string()])
+        .args(fault)
+        .args(["--events", "20000", "--rate", "2000"])
+        .args(["--faults", &DISK_FAULTS.to_string(), "--seed", &seed.to_string()])
         .arg("--folder")
         .arg(folder.path());
-    if !sync {
-        command.arg("--unsafe-sync");
-    }
     let output = command.stderr(Stdio::inherit()).output()?;
     serde_json::from_slice(&output.stdout).map_err(|error| Failure::new(format!("{command:?}: {error}")))
 }

@@ -26,19 +26,44 @@ const fn pair(source: SourceKind, bus: BusKind) -> Combination {
     Combination { source, bus }
 }
 
-/// Mistakes of what no run here has: captured tables.
-pub const OTHER_MUTATIONS: &[&str] = &["capture.skip_watermark"];
+/// A mistake that another guard makes good.
+#[derive(Debug, Clone, Copy)]
+pub struct Healed {
+    /// Its name in the code: `faults::mutated`.
+    pub name: &'static str,
+    /// What makes it good.
+    pub guard: &'static str,
+    /// Where it would matter.
+    pub combination: Combination,
+    /// What would make it matter.
+    pub faults: &'static [Fault],
+    /// It would matter where some events can never be applied.
+    pub poison: bool,
+}
 
-/// Mistakes that another guard makes good, so that no run ends wrong with one of them alone, and which guard.
-pub const HEALED: &[(&str, &str)] = &[
-    (
-        "nats.ack_before_commit",
-        "the relay's next batch names a cursor that the stream does not have, and is fenced",
-    ),
-    (
-        "consumer.apply_waiting",
-        "what comes behind an event that was set aside is a gap by its number, and is set aside for that",
-    ),
+/// Mistakes with each of which alone no run ends wrong. A test sees to it that this stays so.
+pub const HEALED: &[Healed] = &[
+    Healed {
+        name: "nats.ack_before_commit",
+        guard: "the relay's next batch names a cursor that the stream does not have, and is fenced",
+        combination: pair(SourceKind::Sqlite, BusKind::Nats),
+        faults: &[Fault::Crash(Role::Relay, "nats.after_ack"), Fault::KillNats],
+        poison: false,
+    },
+    Healed {
+        name: "consumer.apply_waiting",
+        guard: "what comes behind an event that was set aside is a gap by its number, and is set aside for that",
+        combination: pair(SourceKind::Sqlite, BusKind::Sqlite),
+        faults: &[Fault::Kill(Role::Consumer)],
+        poison: true,
+    },
+    Healed {
+        name: "slot.confirm_before_publish",
+        guard: "a relay that finds its slot further than the bus reads the log",
+        combination: pair(SourceKind::Slot, BusKind::Sqlite),
+        faults: &[Fault::Crash(Role::Relay, "relay.before_publish")],
+        poison: false,
+    },
 ];
 
 /// Those that are tried. A test compares them with the sources.
@@ -87,12 +112,34 @@ pub const MUTATIONS: &[Mutation] = &[
         shows: &[(checker::Fault::Gap, Channel::Stream)],
     },
     Mutation {
-        name: "slot.confirm_before_publish",
-        mistake: "tells the slot that it has what the bus does not have yet",
+        name: "slot.skip_handover",
+        mistake: "follows a new slot without reading what was written before it",
         with: &[],
-        combination: pair(SourceKind::Slot, BusKind::Postgres),
-        faults: &[Fault::Crash(Role::Relay, "relay.before_publish")],
-        shows: &[(checker::Fault::Lost, Channel::Stream)],
+        combination: pair(SourceKind::Slot, BusKind::Sqlite),
+        faults: &[],
+        shows: &[
+            (checker::Fault::Lost, Channel::Stream),
+            (checker::Fault::Gap, Channel::Stream),
+        ],
+    },
+    Mutation {
+        name: "slot.recreate_without_backfill",
+        mistake: "makes a slot that was gone anew and does not read the log for what it missed",
+        with: &[],
+        combination: pair(SourceKind::Slot, BusKind::Sqlite),
+        faults: &[Fault::DropSlot],
+        shows: &[
+            (checker::Fault::Lost, Channel::Stream),
+            (checker::Fault::Gap, Channel::Stream),
+        ],
+    },
+    Mutation {
+        name: "capture.skip_watermark",
+        mistake: "publishes changes again that a row which was read has already",
+        with: &[],
+        combination: pair(SourceKind::Capture, BusKind::Sqlite),
+        faults: &[],
+        shows: &[(checker::Fault::Doubled, Channel::Stream)],
     },
     Mutation {
         name: "bus.ack_before_commit",

@@ -17,6 +17,9 @@ use crate::process::Process;
 /// Room for a run and its servers.
 const DISK_MIB: u32 = 1_024;
 
+/// A block of the disk: less room is none.
+const BLOCK_BYTES: u64 = 4_096;
+
 /// How long the last process may take to let go of the disk.
 const LET_GO_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -64,6 +67,37 @@ impl Disk {
     pub fn sync(&self) -> Result<()> {
         rustix::fs::syncfs(fs_err::File::open(&self.mount)?)?;
         Ok(())
+    }
+
+    /// Takes all the room that is left, also what is kept for root.
+    ///
+    /// # Errors
+    /// As the disk says; that it is full is none.
+    pub fn fill(&self) -> Result<()> {
+        let filler = fs_err::File::create(self.filler())?;
+        let mut bytes = u64::from(DISK_MIB) << 20;
+        while bytes >= BLOCK_BYTES {
+            let at = filler.metadata()?.len();
+            let flags = rustix::fs::FallocateFlags::empty();
+            match rustix::fs::fallocate(&filler, flags, at, bytes) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::NOSPC) => bytes /= 2,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back what [`Self::fill`] took.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn make_room(&self) -> Result<()> {
+        Ok(fs_err::remove_file(self.filler())?)
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.mount.join("filler")
     }
 
     /// Cuts the power, and gives it back. With `chance`, in half of the cases some files had been written back before.

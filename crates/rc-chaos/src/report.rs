@@ -14,7 +14,7 @@ const END: &str = "<!-- chaos: end -->\n";
 #[must_use]
 pub fn is_right(kept: &Kept) -> bool {
     match kept.part {
-        Part::Faults(_) | Part::Power(_) => kept.outcome.is_whole(),
+        Part::Faults(_) | Part::Power(_) | Part::Full(_) => kept.outcome.is_whole(),
         Part::Forgetful(_) => kept.outcome.count(Fault::Lost) + kept.outcome.forgotten > 0,
     }
 }
@@ -89,20 +89,21 @@ pub fn text(kept: &[Kept]) -> String {
     }
     line(
         &mut out,
-        format_args!("\nPower losses, on a disk that forgets what was not synced:\n"),
+        format_args!("\nLosses of power, on a disk that forgets what was not synced, and full disks:\n"),
     );
     line(
         &mut out,
         format_args!(
-            "| source to bus | waits for the disk | losses of power | events | lost | forgotten by the bus | as it should be |"
+            "| source to bus | what | waits for the disk | times | events | lost | forgotten by the bus | as it should be |"
         ),
     );
-    line(&mut out, format_args!("|---|---|---|---|---|---|---|"));
+    line(&mut out, format_args!("|---|---|---|---|---|---|---|---|"));
     for kept in kept {
-        let (combination, waits) = match kept.part {
+        let (combination, what, waits) = match kept.part {
             Part::Faults(_) => continue,
-            Part::Power(combination) => (combination, "yes"),
-            Part::Forgetful(combination) => (combination, "no"),
+            Part::Power(combination) => (combination, "power lost", "yes"),
+            Part::Forgetful(combination) => (combination, "power lost", "no"),
+            Part::Full(combination) => (combination, "disk full", "yes"),
         };
         let outcome = &kept.outcome;
         // Where an event is missing in the log, it is missing everywhere: once is enough.
@@ -111,7 +112,7 @@ pub fn text(kept: &[Kept]) -> String {
         line(
             &mut out,
             format_args!(
-                "| {combination} | {waits} | {} | {} | {} | {} | {} |",
+                "| {combination} | {what} | {waits} | {} | {} | {} | {} | {} |",
                 outcome.faults(),
                 number(outcome.events),
                 number(lost.into_iter().max().unwrap_or_default()),

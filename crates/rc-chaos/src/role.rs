@@ -55,6 +55,9 @@ enum Role {
         source: source::At,
         #[arg(long)]
         bus: bus::At,
+        /// Drops what was relayed and is this old from the outbox, in small parts
+        #[arg(long)]
+        keep_ms: Option<u64>,
     },
     /// Commits rows to SQLite as fast as it can: what `synchronous` is worth
     Rows {
@@ -159,7 +162,9 @@ pub fn run(args: Args) -> Result<()> {
     runtime.block_on(async {
         match args.role {
             Role::Writer(args) => write(args, clock).await,
-            Role::Relay { source, bus } => relay(&source, &bus, clock).await,
+            Role::Relay { source, bus, keep_ms } => {
+                relay(&source, &bus, keep_ms.map(Duration::from_millis), clock).await
+            }
             Role::Rows { file, synchronous } => rows(&file, &synchronous),
             Role::Consumer { bus, effects } => consume(&bus, &effects, clock).await,
         }
@@ -210,12 +215,20 @@ fn say(status: &Status) {
     let _ = std::io::stdout().write_all(&text);
 }
 
-async fn relay(source: &source::At, bus: &bus::At, clock: Arc<dyn Clock>) -> Result<()> {
+/// Longer than any run.
+const KEEP_ALL: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+async fn relay(
+    source: &source::At,
+    bus: &bus::At,
+    keep: Option<Duration>,
+    clock: Arc<dyn Clock>,
+) -> Result<()> {
     let options = RelayOptions {
-        // The checker compares log and bus at the end: both keep everything.
-        outbox_keep: Duration::from_secs(365 * 24 * 3_600),
+        // The checker compares log and bus at the end: as a rule both keep everything.
+        outbox_keep: keep.unwrap_or(KEEP_ALL),
         retention: Retention {
-            keep: Duration::from_secs(365 * 24 * 3_600),
+            keep: KEEP_ALL,
             bytes_max: u64::MAX,
             consumer_lag_max: u64::MAX,
         },
@@ -223,7 +236,7 @@ async fn relay(source: &source::At, bus: &bus::At, clock: Arc<dyn Clock>) -> Res
         ..RelayOptions::default()
     };
     let relay = Relay::new(
-        source.source().await?,
+        source.source(keep.is_some()).await?,
         bus.publisher(Arc::clone(&clock)).await?,
         clock,
         options,

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::checker::{self, Verdict};
 use crate::failure::Result;
 use crate::fault::{Fault, Plan, Role};
-use crate::history::Reader;
+use crate::history::{History, Line, Reader};
 use crate::power::Disk;
 use crate::process::Process;
 use crate::world::{Combination, NATS_PAYLOAD_BYTES_MAX, World};
@@ -42,6 +42,9 @@ const START_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// An event that a NATS server here does not take when [`Options::oversize`] is set.
 const OVERSIZE_BYTES: usize = 2 * NATS_PAYLOAD_BYTES_MAX;
+
+/// How long the outbox keeps what was relayed where [`Options::prune`] is set.
+const PRUNED_KEEP: Duration = Duration::from_millis(200);
 
 /// What a writer commits at least: one that comes after the planned events, because faults are still to come.
 const WRITER_EVENTS_MIN: u64 = 1_000;
@@ -71,6 +74,8 @@ pub struct Options {
     pub oversize: bool,
     /// Some events can never be applied: the consumer sets them aside, and their keys wait.
     pub poison: bool,
+    /// The outbox forgets what was relayed: the log is then no witness.
+    pub prune: bool,
     /// The only faults; `None`: all that there are.
     pub only: Option<Vec<Fault>>,
     /// Mistakes that the roles shall make.
@@ -94,6 +99,9 @@ pub struct Outcome {
     pub events: u64,
     /// Entries of the stream.
     pub stream: u64,
+    /// Events that the log had in the end.
+    #[serde(default)]
+    pub logged: u64,
     /// Faults that took place, by name.
     pub faults: BTreeMap<String, u64>,
     /// What the checker found: what, where, how often.
@@ -207,7 +215,7 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     run.harm().await?;
     let stuck = run.drain().await?;
     run.places.clear();
-    let (verdict, history) = run.judge().await?;
+    let (verdict, history, logged) = run.judge().await?;
     if !verdict.is_whole() {
         let file = fs_err::File::create(options.folder.join("history.ndjson"))?;
         history.write(&mut std::io::BufWriter::new(file))?;
@@ -217,6 +225,7 @@ pub async fn run(options: &Options) -> Result<Outcome> {
         seed: options.seed,
         events: verdict.expected,
         stream: verdict.stream,
+        logged,
         faults: run.faults,
         found: verdict
             .counts
@@ -303,15 +312,25 @@ impl Run<'_> {
         )))
     }
 
-    async fn judge(&self) -> Result<(Verdict, crate::history::History)> {
+    /// What the checker says, of what, and how many events the log had.
+    async fn judge(&self) -> Result<(Verdict, History, u64)> {
         let mut reader = Reader::default();
         // A writer that was killed at its very start has said nothing.
         for journal in self.journals.iter().filter(|journal| journal.exists()) {
             reader.read(journal)?;
         }
-        self.world.read_back(|line| reader.push(line)).await?;
+        let mut logged = 0;
+        let keep = |line: Line| match line {
+            Line::Log(_) if self.options.prune => logged += 1,
+            line => {
+                logged += u64::from(matches!(line, Line::Log(_)));
+                reader.push(line);
+            }
+        };
+        self.world.read_back(keep).await?;
         let history = reader.history();
-        Ok((checker::check(&history, Numbering::Consecutive), history))
+        let verdict = checker::check(&history, Numbering::Consecutive);
+        Ok((verdict, history, logged))
     }
 
     fn place(&mut self, role: Role) -> &mut Place {
@@ -426,6 +445,9 @@ impl Run<'_> {
             Role::Relay => {
                 put("source", self.world.source());
                 put("bus", self.world.bus());
+                if self.options.prune {
+                    put("keep-ms", PRUNED_KEEP.as_millis().to_string());
+                }
             }
             Role::Consumer => {
                 put("bus", self.world.bus());

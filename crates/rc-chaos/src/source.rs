@@ -1,5 +1,6 @@
 //! Where events come from: a service's store with its outbox, the writer that fills it, and the relay's view of it.
 
+pub(crate) mod foreign;
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
 
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use crate::failure::Result;
 use crate::history::Fact;
 use crate::journal::Journal;
+use crate::source::foreign::Table;
 
 /// The name of the source on the bus.
 pub(crate) const ORIGIN: &str = "ingest";
@@ -87,7 +89,7 @@ impl Attempt {
 
 /// The facts of events, for a history.
 pub(crate) fn facts(events: &[NewEvent]) -> Vec<Fact> {
-    events.iter().map(Fact::of).collect()
+    events.iter().filter_map(Fact::of).collect()
 }
 
 /// JSON that depends on the id in every byte that it can.
@@ -121,12 +123,13 @@ pub(crate) trait Desk: Send + Sync {
     ) -> BoxFuture<'a, std::result::Result<bool, rc_store::Error>>;
 }
 
-/// Which source, and where: `sqlite:/path`, `poll:postgresql://...`, `slot:postgresql://...`.
+/// Which source, and where: `sqlite:/path`, `poll:postgresql://...`; `slot:`, `table:`, `capture:` likewise.
 #[derive(Debug, Clone)]
 pub(crate) enum At {
     Sqlite(std::path::PathBuf),
     Poll(String),
     Slot(String),
+    Foreign(String, Table),
 }
 
 impl std::str::FromStr for At {
@@ -137,6 +140,8 @@ impl std::str::FromStr for At {
             Some(("sqlite", path)) => Ok(Self::Sqlite(path.into())),
             Some(("poll", url)) => Ok(Self::Poll(url.to_owned())),
             Some(("slot", url)) => Ok(Self::Slot(url.to_owned())),
+            Some(("table", url)) => Ok(Self::Foreign(url.to_owned(), Table::Outbox)),
+            Some(("capture", url)) => Ok(Self::Foreign(url.to_owned(), Table::Captured)),
             _ => Err(format!("`{text}` is no source")),
         }
     }
@@ -149,15 +154,17 @@ impl At {
             Self::Sqlite(path) => Box::new(sqlite::Desk::open(path).await?),
             Self::Poll(url) => Box::new(postgres::Desk::open(url).await?),
             Self::Slot(url) => Box::new(postgres::SqlDesk::open(url).await?),
+            Self::Foreign(url, table) => Box::new(foreign::Desk::open(url, *table).await?),
         })
     }
 
-    /// The relay's view.
-    pub(crate) async fn source(&self) -> Result<Arc<dyn Source>> {
+    /// The relay's view; with partitions that are small enough to be dropped in a short run, or as they are.
+    pub(crate) async fn source(&self, small_parts: bool) -> Result<Arc<dyn Source>> {
         match self {
             Self::Sqlite(path) => sqlite::source(path),
-            Self::Poll(url) => postgres::poll(url),
+            Self::Poll(url) => postgres::poll(url, small_parts),
             Self::Slot(url) => postgres::slot(url),
+            Self::Foreign(url, table) => foreign::source(url, *table).await,
         }
     }
 
@@ -166,6 +173,7 @@ impl At {
         match self {
             Self::Sqlite(path) => sqlite::count(path).await,
             Self::Poll(url) | Self::Slot(url) => postgres::count(url).await,
+            Self::Foreign(url, table) => foreign::count(url, *table).await,
         }
     }
 
@@ -174,6 +182,7 @@ impl At {
         match self {
             Self::Sqlite(path) => sqlite::log(path).await,
             Self::Poll(url) | Self::Slot(url) => postgres::log(url).await,
+            Self::Foreign(url, table) => foreign::log(url, *table).await,
         }
     }
 }

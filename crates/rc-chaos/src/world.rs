@@ -28,6 +28,10 @@ pub enum SourceKind {
     Poll,
     /// PostgreSQL, read through a replication slot; its events are written by the SQL functions for users.
     Slot,
+    /// An outbox table in PostgreSQL that is not ours.
+    Table,
+    /// A table in PostgreSQL whose changes are captured.
+    Capture,
 }
 
 /// Where they go.
@@ -54,8 +58,9 @@ pub struct Combination {
 }
 
 impl Combination {
-    /// All that are run: each source with each kind of bus, and the embedded bus where it may lie.
-    pub const ALL: [Self; 8] = [
+    /// All that are run: each source of events with each kind of bus, and the embedded bus where it may lie; what
+    /// is not an outbox of ours with one of them.
+    pub const ALL: [Self; 10] = [
         Self::new(SourceKind::Sqlite, BusKind::Sqlite),
         Self::new(SourceKind::Sqlite, BusKind::Nats),
         Self::new(SourceKind::Poll, BusKind::Sqlite),
@@ -64,6 +69,8 @@ impl Combination {
         Self::new(SourceKind::Slot, BusKind::Sqlite),
         Self::new(SourceKind::Slot, BusKind::Postgres),
         Self::new(SourceKind::Slot, BusKind::Nats),
+        Self::new(SourceKind::Table, BusKind::Nats),
+        Self::new(SourceKind::Capture, BusKind::Sqlite),
     ];
 
     const fn new(source: SourceKind, bus: BusKind) -> Self {
@@ -83,6 +90,8 @@ impl fmt::Display for Combination {
             SourceKind::Sqlite => "SQLite",
             SourceKind::Poll => "PostgreSQL polling",
             SourceKind::Slot => "PostgreSQL slot",
+            SourceKind::Table => "PostgreSQL table of others",
+            SourceKind::Capture => "PostgreSQL capture",
         };
         let bus = match self.bus {
             BusKind::Sqlite => "embedded bus (SQLite)",
@@ -105,6 +114,16 @@ const DROP_SLOTS: &str = "DO $$ DECLARE slot record; BEGIN
     END LOOP;
 END $$";
 
+/// Whether a synchronous standby has everything so far.
+const IN_STEP: &str = "SELECT EXISTS (SELECT FROM pg_stat_replication
+     WHERE sync_state = 'sync' AND state = 'streaming' AND flush_lsn >= pg_current_wal_flush_lsn())";
+
+/// How long a standby may take to follow.
+const STANDBY_TIME_MAX: Duration = Duration::from_secs(60);
+
+const END_STREAMS: &str =
+    "SELECT count(pg_terminate_backend(active_pid)) FROM pg_replication_slots WHERE active";
+
 const SLOTS: &str = "SELECT count(*) FROM pg_replication_slots";
 
 /// A running world. Its servers end with it; its folder is the caller's.
@@ -125,6 +144,8 @@ pub(crate) struct Server {
     pub(crate) postgres: rc_test::Postgres,
     database: rc_test::Database,
     pub(crate) proxy: Proxy,
+    /// Through the network that can be made worse.
+    url: String,
 }
 
 /// A NATS server and the network before it.
@@ -173,19 +194,32 @@ impl Server {
             postgres.admin(&[&format!("ALTER ROLE {} REPLICATION", database.name)]);
         }
         let proxy = Proxy::tcp(postgres.address());
+        let (direct, proxied) = (postgres.address(), proxy.address());
+        let url = database.url.replace(&direct.to_string(), &proxied.to_string());
         Ok(Self {
             postgres,
             database,
             proxy,
+            url,
         })
     }
 
-    /// The URL through the network that can be made worse.
-    fn url(&self) -> String {
-        let (direct, proxied) = (self.postgres.address(), self.proxy.address());
-        self.database
-            .url
-            .replace(&direct.to_string(), &proxied.to_string())
+    /// A standby without which no commit is acknowledged from here on.
+    fn standby(&self) -> rc_test::Postgres {
+        self.postgres.revive();
+        let standby = self.postgres.standby();
+        self.postgres.admin(&[
+            "ALTER SYSTEM SET synchronous_standby_names = '*'",
+            "SELECT pg_reload_conf()",
+        ]);
+        let until = tokio::time::Instant::now() + STANDBY_TIME_MAX;
+        while self.postgres.ask(&self.database, IN_STEP) != "t" {
+            assert!(tokio::time::Instant::now() < until, "the standby does not follow");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // A relay asks when it opens its stream whether commits wait for a standby.
+        let _ = self.postgres.ask(&self.database, END_STREAMS);
+        standby
     }
 }
 
@@ -197,7 +231,10 @@ impl World {
         } = *options;
         let server = combination
             .has_postgres()
-            .then(|| Server::start(combination.source == SourceKind::Slot, disk.as_ref(), sync))
+            .then(|| {
+                let logical = matches!(combination.source, SourceKind::Slot | SourceKind::Capture);
+                Server::start(logical, disk.as_ref(), sync)
+            })
             .transpose()?;
         let settings = match options.oversize {
             true => format!("max_payload: {NATS_PAYLOAD_BYTES_MAX}"),
@@ -221,10 +258,50 @@ impl World {
         let Some(server) = &self.postgres else {
             return false;
         };
+        // It may be recovering from the fault before.
+        server.postgres.revive();
         let slots = || server.postgres.ask(&server.database, SLOTS);
         let before = slots();
         let _ = server.postgres.ask(&server.database, DROP_SLOTS);
         slots() < before
+    }
+
+    /// A synchronous standby of the PostgreSQL server; `None` without such a server.
+    pub(crate) fn standby(&self) -> Option<rc_test::Postgres> {
+        self.postgres.as_ref().map(Server::standby)
+    }
+
+    /// The server is lost, and `standby` takes its place and its address.
+    pub(crate) fn fail_over(&mut self, standby: rc_test::Postgres) {
+        if let Some(server) = &mut self.postgres {
+            server.postgres.kill();
+            standby.promote();
+            server.proxy.redirect(standby.address());
+            server.proxy.cut();
+            server.postgres = standby;
+        }
+    }
+
+    /// Leaves nobody room for a byte. `false`: there is no disk that can be filled.
+    pub(crate) fn fill_disk(&self) -> Result<bool> {
+        self.disk
+            .as_ref()
+            .map_or(Ok(false), |disk| disk.fill().map(|()| true))
+    }
+
+    /// Gives the room back, and starts what has given up: a server that could not write its log ends.
+    pub(crate) fn make_room(&self) -> Result<()> {
+        if let Some(disk) = &self.disk {
+            disk.make_room()?;
+        }
+        if let Some(server) = &self.postgres {
+            server.postgres.revive();
+        }
+        if let Some(server) = &self.nats {
+            server.nats.kill();
+            server.nats.start_again();
+        }
+        Ok(())
     }
 
     /// Makes everything so far durable: the machine has been up for a while.
@@ -283,7 +360,10 @@ impl World {
     }
 
     fn url(&self) -> String {
-        self.postgres.as_ref().map(Server::url).unwrap_or_default()
+        self.postgres
+            .as_ref()
+            .map(|server| server.url.clone())
+            .unwrap_or_default()
     }
 
     /// Arguments that name the source, the bus and the consumer's store to a role.
@@ -292,6 +372,8 @@ impl World {
             SourceKind::Sqlite => self.file("outbox.db"),
             SourceKind::Poll => format!("poll:{}", self.url()),
             SourceKind::Slot => format!("slot:{}", self.url()),
+            SourceKind::Table => format!("table:{}", self.url()),
+            SourceKind::Capture => format!("capture:{}", self.url()),
         }
     }
 

@@ -12,3 +12,15 @@ fn the_same_seed_gives_the_same_plan_and_no_kind_is_left_out() {
         }
     }
 }
+
+#[test]
+fn the_short_form_has_every_kind_of_every_combination_once() {
+    let dealt: Vec<Fault> = Combination::ALL.into_iter().flat_map(dealt).collect();
+    let once: BTreeSet<Fault> = dealt.iter().copied().collect();
+    assert_eq!(dealt.len(), once.len());
+    for combination in Combination::ALL {
+        for (kind, _) in kinds(combination) {
+            assert!(once.contains(&kind), "{kind}");
+        }
+    }
+}

@@ -17,6 +17,7 @@ fn kept(part: impl FnOnce(Combination) -> Part, found: Vec<(Fault, Channel, u64)
             seed: 7,
             events: 1_234_567,
             stream: 1_234_567,
+            logged: 1_234_567,
             faults: BTreeMap::from([("kill -9 of the relay".to_owned(), 2)]),
             found,
             examples: Vec::new(),

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{LOOK_EVERY, Run, millis};
 use crate::failure::Result;
-use crate::fault::{Fault, Network, Planned, Role};
+use crate::fault::{Fault, MAKES_SLOT, Network, Planned, Role};
 use crate::process::Process;
 
 /// How long an armed process may take to come to its crash point: a relay first waits for the lease of the one before.
@@ -85,6 +85,20 @@ impl Run<'_> {
                 Ok(true)
             }
             Fault::DropSlot => Ok(self.world.drop_slot()),
+            Fault::Failover => {
+                let Some(standby) = self.world.standby() else {
+                    return Ok(false);
+                };
+                self.rest(lasts).await?;
+                self.world.fail_over(standby);
+                Ok(true)
+            }
+            Fault::DiskFull => {
+                let filled = self.world.fill_disk()?;
+                self.rest(lasts).await?;
+                self.world.make_room()?;
+                Ok(filled)
+            }
             Fault::PowerLoss => {
                 // Something must have happened since the last time.
                 self.rest(POWER_TIME).await?;
@@ -99,6 +113,7 @@ impl Run<'_> {
             }
             Fault::KillBackend => {
                 if let Some(server) = self.world.postgres() {
+                    server.postgres.revive();
                     server.postgres.kill_a_backend();
                 }
                 Ok(true)
@@ -154,6 +169,9 @@ impl Run<'_> {
         }
         self.place(role).armed = Some((point, visit));
         self.kill(role);
+        if MAKES_SLOT.contains(&point) {
+            self.world.drop_slot();
+        }
         let until = Instant::now() + CRASH_TIME_MAX;
         while self.place(role).armed.is_some() && Instant::now() < until {
             self.rest(LOOK_EVERY).await?;

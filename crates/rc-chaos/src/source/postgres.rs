@@ -35,6 +35,9 @@ const NEXT: TenantSql = TenantSql::new(
 const EARLY_XID: TenantSql =
     TenantSql::new("SELECT pg_current_xact_id()::text FROM (SELECT $1::text AS tenant) t WHERE tenant = $1");
 
+/// Rows of a partition in a run that drops some.
+const SMALL_PART_ROWS: i64 = 200;
+
 /// The service's schema.
 const SCHEMA: &str = "ingest";
 
@@ -188,8 +191,12 @@ pub(crate) fn slot(url: &str) -> Result<Arc<dyn Source>> {
 }
 
 /// The relay that polls by snapshot pairs.
-pub(crate) fn poll(url: &str) -> Result<Arc<dyn Source>> {
-    Ok(Arc::new(PostgresSource::new(connect(url)?, ORIGIN)))
+pub(crate) fn poll(url: &str, small_parts: bool) -> Result<Arc<dyn Source>> {
+    let source = PostgresSource::new(connect(url)?, ORIGIN);
+    Ok(Arc::new(match small_parts {
+        true => source.with_part_rows(SMALL_PART_ROWS),
+        false => source,
+    }))
 }
 
 /// How many events the outbox has.

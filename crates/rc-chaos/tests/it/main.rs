@@ -9,6 +9,8 @@ mod parked;
 #[cfg(test)]
 mod power;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod sources;
 #[cfg(test)]
 mod world;

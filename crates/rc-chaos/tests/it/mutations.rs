@@ -1,7 +1,7 @@
 //! The test of the test: mistakes of our own, each of which a short run must notice.
 
 use rc_chaos::checker::{Channel, Fault};
-use rc_chaos::mutation::{MUTATIONS, Mutation};
+use rc_chaos::mutation::{HEALED, MUTATIONS, Mutation};
 
 use crate::world::{options, run};
 
@@ -19,6 +19,28 @@ fn slow_live_every_mutation_is_noticed_for_the_right_reason() {
         }
     }
     assert!(survived.is_empty(), "nothing noticed {survived:?}");
+}
+
+#[test]
+fn slow_live_a_mistake_that_another_guard_makes_good_changes_nothing() {
+    for healed in HEALED {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = options(healed.combination, folder.path());
+        options.only = Some(healed.faults.to_vec());
+        options.faults = u64::try_from(healed.faults.len()).unwrap() * 2;
+        options.poison = healed.poison;
+        options.events = 2_500;
+        options.mutations = vec![healed.name.to_owned()];
+        let outcome = run(&options);
+        println!("{}: {}: {:?}", healed.name, healed.guard, outcome.found);
+        assert!(outcome.faults() > 0, "{}: {outcome:#?}", healed.name);
+        // What waits behind an event that cannot be applied has no effect, with the mistake or without.
+        let waits = |(fault, channel, _): &(Fault, Channel, u64)| {
+            healed.poison && (*fault, *channel) == (Fault::Lost, Channel::Effects)
+        };
+        assert!(outcome.found.iter().all(waits), "{}: {outcome:#?}", healed.name);
+        assert_eq!((outcome.stuck, outcome.panics), (None, 0), "{}", healed.name);
+    }
 }
 
 fn is_noticed(mutation: &Mutation, seed: u64) -> bool {

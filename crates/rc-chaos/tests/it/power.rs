@@ -1,5 +1,5 @@
 //! Power losses: acknowledged events survive them where syncs are waited for, and do not where they are not. The
-//! second half shows that the disk forgets, without which the first would mean nothing.
+//! second half shows that the disk forgets, without which the first would mean nothing. And disks that are full.
 
 use std::process::Command;
 
@@ -8,11 +8,15 @@ use rc_chaos::run::Outcome;
 
 /// A run with nothing but power losses; in a process of its own, which has its own mounts.
 fn run(args: &[&str]) -> Outcome {
+    run_with("--power-loss", args)
+}
+
+fn run_with(fault: &str, args: &[&str]) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_rc-chaos"))
         .arg("run")
         .args(args)
-        .args(["--power-loss", "--events", "3000", "--faults", "4", "--folder"])
+        .args([fault, "--events", "3000", "--faults", "4", "--folder"])
         .arg(folder.path())
         .output()
         .unwrap();
@@ -77,4 +81,26 @@ fn sqlite_keeps_its_word_with_synchronous_full_only() {
         let kept: u64 = kept.parse().unwrap();
         assert_eq!(kept >= acknowledged, keeps, "{synchronous}: {text}");
     }
+}
+
+/// Writer, relay and consumer, and the servers that they write to, have no room for a byte, and go on when there is.
+fn goes_on_after_a_full_disk(args: &[&str]) {
+    let outcome = run_with("--disk-full", args);
+    assert!(outcome.is_whole(), "{outcome:#?}");
+    assert_eq!(outcome.faults(), 4);
+}
+
+#[test]
+fn slow_sqlite_goes_on_after_a_full_disk() {
+    goes_on_after_a_full_disk(&["sqlite", "sqlite"]);
+}
+
+#[test]
+fn slow_live_postgresql_goes_on_after_a_full_disk() {
+    goes_on_after_a_full_disk(&["poll", "postgres"]);
+}
+
+#[test]
+fn slow_live_jetstream_goes_on_after_a_full_disk() {
+    goes_on_after_a_full_disk(&["sqlite", "nats"]);
 }

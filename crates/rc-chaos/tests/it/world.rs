@@ -19,6 +19,7 @@ pub(crate) fn options(combination: Combination, folder: &std::path::Path) -> Opt
         batch: 20,
         oversize: false,
         poison: false,
+        prune: false,
         only: None,
         mutations: Vec::new(),
         drain_time: rc_chaos::run::DRAIN_TIME_MAX,
