@@ -158,11 +158,11 @@ impl At {
         })
     }
 
-    /// The relay's view; with partitions that are small enough to be dropped in a short run, or as they are.
-    pub(crate) async fn source(&self, small_parts: bool) -> Result<Arc<dyn Source>> {
+    /// The relay's view; one that prunes has partitions that are small enough to be dropped in a short run.
+    pub(crate) async fn source(&self, prunes: bool) -> Result<Arc<dyn Source>> {
         match self {
-            Self::Sqlite(path) => sqlite::source(path),
-            Self::Poll(url) => postgres::poll(url, small_parts),
+            Self::Sqlite(path) => sqlite::source(path, prunes),
+            Self::Poll(url) => postgres::poll(url, prunes),
             Self::Slot(url) => postgres::slot(url),
             Self::Foreign(url, table) => foreign::source(url, *table).await,
         }

@@ -191,9 +191,9 @@ pub(crate) fn slot(url: &str) -> Result<Arc<dyn Source>> {
 }
 
 /// The relay that polls by snapshot pairs.
-pub(crate) fn poll(url: &str, small_parts: bool) -> Result<Arc<dyn Source>> {
+pub(crate) fn poll(url: &str, prunes: bool) -> Result<Arc<dyn Source>> {
     let source = PostgresSource::new(connect(url)?, ORIGIN);
-    Ok(Arc::new(match small_parts {
+    Ok(Arc::new(match prunes {
         true => source.with_part_rows(SMALL_PART_ROWS),
         false => source,
     }))

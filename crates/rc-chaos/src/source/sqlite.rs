@@ -82,9 +82,12 @@ impl super::Desk for Desk {
     }
 }
 
-/// The relay reads the file of another process.
-pub(crate) fn source(path: &Path) -> Result<Arc<dyn Source>> {
-    let db = Sqlite::open_readonly(path, SqliteOptions::default())?;
+/// The relay reads the file of another process, or prunes it, too.
+pub(crate) fn source(path: &Path, prunes: bool) -> Result<Arc<dyn Source>> {
+    let db = match prunes {
+        true => Sqlite::open(path, SqliteOptions::default())?,
+        false => Sqlite::open_readonly(path, SqliteOptions::default())?,
+    };
     Ok(Arc::new(SqliteSource::new(db, ORIGIN)))
 }
 
