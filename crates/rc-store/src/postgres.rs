@@ -201,6 +201,11 @@ impl Postgres {
         (status.size.saturating_sub(status.available), status.waiting)
     }
 
+    /// The statements that ran.
+    pub(crate) fn shapes(&self) -> &Shapes {
+        &self.0.shapes
+    }
+
     /// Closes the pool: idle connections at once, others when they come back.
     pub fn close(&self) {
         self.0.pool.close();

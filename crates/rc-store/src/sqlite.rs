@@ -102,6 +102,7 @@ struct Shared {
     writer: Option<writer::Writer>,
     readers: readers::Readers,
     committed: watch::Receiver<u64>,
+    shapes: Arc<Shapes>,
     /// Keeps the channel of a read-only handle open, so that waiting on it waits and does not fail.
     _idle: Option<watch::Sender<u64>>,
 }
@@ -130,6 +131,7 @@ impl Sqlite {
             writer: Some(writer),
             readers: readers::Readers::start(path, &options, &shapes)?,
             committed,
+            shapes,
             _idle: None,
         })))
     }
@@ -143,11 +145,13 @@ impl Sqlite {
         // Opened here once, so that a wrong file is told at start and not by the first read.
         drop(open::reader(path, &options)?);
         let (idle, committed) = watch::channel(0);
+        let shapes = Arc::<Shapes>::default();
         Ok(Self(Arc::new(Shared {
             path: path.to_owned(),
             writer: None,
-            readers: readers::Readers::start(path, &options, &Arc::default())?,
+            readers: readers::Readers::start(path, &options, &shapes)?,
             committed,
+            shapes,
             _idle: Some(idle),
         })))
     }
@@ -260,6 +264,11 @@ impl Sqlite {
         if let Some(writer) = &self.0.writer {
             writer.close(CLOSE_TIME_MAX).await;
         }
+    }
+
+    /// The statements that ran.
+    pub(crate) fn shapes(&self) -> &Shapes {
+        &self.0.shapes
     }
 
     fn writer(&self) -> Result<&writer::Writer, Error> {

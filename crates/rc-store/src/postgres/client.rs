@@ -1,5 +1,6 @@
 //! A pooled connection and its two kinds of transactions.
 
+mod explain;
 mod flight;
 
 use std::future::Future;
@@ -119,7 +120,7 @@ impl PgClient {
         let object = self.object.as_ref().expect("the object is there until the drop");
         let call = Call::here(&self.shapes, sql);
         let done = answer(&self.broken, self.answer_time_max, object.batch_execute(sql)).await;
-        Call::ended(call, done, |()| None)
+        call.ended(done, |()| None)
     }
 
     /// Begins a transaction and says whose it is, in one round trip.
@@ -141,7 +142,7 @@ impl PgClient {
             shapes: &self.shapes,
         };
         let begun = answer(tx.broken, tx.limit, tx.client.batch_execute(&begin)).await;
-        Call::ended(call, begun.map(|()| tx), |_| None)
+        call.ended(begun.map(|()| tx), |_| None)
     }
 }
 
@@ -276,7 +277,7 @@ impl SystemTx<'_> {
         rows: impl FnOnce(&T) -> Option<usize>,
     ) -> Result<T, Error> {
         let call = Call::here(self.shapes, sql);
-        Call::ended(call, answer(self.broken, self.limit, ask).await, rows)
+        call.ended(answer(self.broken, self.limit, ask).await, rows)
     }
 }
 

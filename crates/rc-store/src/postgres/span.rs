@@ -3,54 +3,72 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rc_model::clock::monotonic_ns;
 use rc_model::telemetry::{OpenSpan, Scope, SpanKind, Value};
 
 use crate::Error;
-use crate::trace::{CANCELLED, Shape, Shapes, int, ms, random};
+use crate::trace::{CANCELLED, Ended, Known, Shapes, int, ms, random};
 
-/// A call that somebody traces. Dropped before its end, it was given up, and its span says so.
+/// A call, in the store's profile and in the trace of its caller. Dropped before its end, it was given up, and
+/// both say so.
 pub(super) struct Call {
     /// `None` once it was told.
-    open: Option<OpenSpan>,
-    shape: Arc<Shape>,
+    open: Option<Open>,
+    known: Arc<Known>,
     /// How long the pool let a transaction wait for its connection.
     waited: Option<Duration>,
 }
 
+/// What a call that has not ended is measured by.
+struct Open {
+    began_ns: u64,
+    /// `None` when nobody traces the caller.
+    span: Option<OpenSpan>,
+}
+
 impl Call {
-    /// The call of `sql` that begins now; `None` when nobody traces its caller.
-    pub(super) fn here(shapes: &Shapes, sql: &str) -> Option<Self> {
-        Scope::current().map(|scope| Self {
-            open: Some(scope.begin(SpanKind::Client, random)),
-            shape: shapes.get(sql),
+    /// The call of `sql` that begins now.
+    pub(super) fn here(shapes: &Shapes, sql: &str) -> Self {
+        let open = Open {
+            began_ns: monotonic_ns(),
+            span: Scope::current().map(|scope| scope.begin(SpanKind::Client, random)),
+        };
+        Self {
+            open: Some(open),
+            known: shapes.get(sql),
             waited: None,
-        })
+        }
     }
 
     /// The begin of a transaction, whose connection was waited for.
-    pub(super) fn beginning(shapes: &Shapes, waited: Duration) -> Option<Self> {
-        let mut call = Self::here(shapes, "BEGIN")?;
+    pub(super) fn beginning(shapes: &Shapes, waited: Duration) -> Self {
+        let mut call = Self::here(shapes, "BEGIN");
         call.waited = Some(waited);
-        Some(call)
+        call
     }
 
-    /// Tells how `call` ended. `rows`: how many came, when it asked for some.
+    /// Tells how it ended. `rows`: how many came, when it asked for some.
     pub(super) fn ended<T>(
-        call: Option<Self>,
+        mut self,
         outcome: Result<T, Error>,
         rows: impl FnOnce(&T) -> Option<usize>,
     ) -> Result<T, Error> {
-        if let Some(mut call) = call {
-            match &outcome {
-                Ok(value) => call.tell(None, rows(value)),
-                Err(error) => call.tell(Some(error.code()), None),
-            }
+        match &outcome {
+            Ok(value) => self.tell(None, rows(value)),
+            Err(error) => self.tell(Some(error.code()), None),
         }
         outcome
     }
 
-    fn tell(&mut self, error: Option<&str>, rows: Option<usize>) {
+    fn tell(&mut self, error: Option<&'static str>, rows: Option<usize>) {
         let Some(open) = self.open.take() else { return };
+        self.known.tally.add(&Ended {
+            timed: Some((1, monotonic_ns().saturating_sub(open.began_ns))),
+            rows: rows.unwrap_or(0) as u64,
+            asked: rows.is_some(),
+            error,
+        });
+        let Some(span) = open.span else { return };
         let mut attributes = [("", Value::Bool(false)); 6];
         let mut used = 0;
         let mut put = |name: &'static str, value| {
@@ -58,8 +76,8 @@ impl Call {
             used += 1;
         };
         put("db.system.name", Value::Str("postgresql"));
-        put("db.query.text", Value::Str(&self.shape.text));
-        put("db.query.summary", Value::Str(&self.shape.name));
+        put("db.query.text", Value::Str(&self.known.shape.text));
+        put("db.query.summary", Value::Str(&self.known.shape.name));
         if let Some(waited) = self.waited {
             let ns = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
             put("rc.queue_ms", Value::Float(ms(ns)));
@@ -70,7 +88,7 @@ impl Call {
         if let Some(error) = error {
             put("error.type", Value::Str(error));
         }
-        open.finish(&self.shape.name, error, &attributes[..used]);
+        span.finish(&self.known.shape.name, error, &attributes[..used]);
     }
 }
 

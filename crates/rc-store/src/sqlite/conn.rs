@@ -1,10 +1,10 @@
 //! A connection that knows which statements run on it.
 //!
-//! Jobs get no other: whatever they run is in the trace of the request they run for. SQLite's own trace
-//! hook would see them too, but it costs each statement two calls back and two looks at a clock of
-//! milliseconds, tells the inner statements of FTS5, which name the tenant, and has to be put on and taken
-//! off around each job. A wrapper costs one look at a flag where nobody traces, and knows the text in which
-//! the tenant's name is still a placeholder.
+//! Jobs get no other: whatever they run is in the store's profile, and in the trace of the request they run
+//! for. SQLite's own trace hook would see them too, but it costs each statement two calls back and two looks at
+//! a clock of milliseconds, tells the inner statements of FTS5, which name the tenant, and has to be put on and
+//! taken off around each job. A wrapper costs two looks at a better clock, for many runs of one text in some of
+//! them only, and knows the text in which the tenant's name is still a placeholder.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::trace::{Ended, Log, Ran, Shapes};
 pub struct Conn {
     inner: Connection,
     shapes: Arc<Shapes>,
-    /// Whether the running job's statements are noted.
+    /// Whether a job runs, so that its statements are noted; what the threads run around jobs is not.
     noting: Cell<bool>,
     log: RefCell<Log>,
 }
@@ -47,7 +47,7 @@ impl Conn {
     }
 
     /// The connection itself, for what belongs to no job.
-    pub(super) fn inner(&self) -> &Connection {
+    pub(crate) fn inner(&self) -> &Connection {
         &self.inner
     }
 
@@ -135,7 +135,7 @@ impl Conn {
     }
 }
 
-/// Where runs of one statement are noted; nowhere when nobody traces.
+/// Where runs of one statement are noted; nowhere outside a job, or beyond what a job may note.
 #[derive(Clone, Copy)]
 pub(crate) struct Trace<'c>(Option<(&'c Conn, usize)>);
 

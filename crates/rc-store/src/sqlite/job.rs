@@ -88,7 +88,7 @@ where
         let closure = self.closure.take().expect("a job is run once");
         let op = self.op;
         let outcome = match &mut self.span {
-            None => Self::call(op, closure, conn),
+            None => conn.noted(|conn| Self::call(op, closure, conn)).0,
             Some(span) => {
                 let scope = span.started();
                 let (outcome, ran, beyond) = conn.noted(|conn| scope.enter(|| Self::call(op, closure, conn)));

@@ -4,7 +4,7 @@
 
 /// One piece of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Token<'s> {
+pub(crate) enum Token<'s> {
     /// A keyword or a plain name.
     Word(&'s str),
     /// A quoted name, with its quotes.
@@ -19,31 +19,31 @@ pub(super) enum Token<'s> {
 
 impl<'s> Token<'s> {
     /// How it is shown.
-    pub(super) fn text(self) -> &'s str {
+    pub(crate) fn text(self) -> &'s str {
         match self {
             Self::Word(text) | Self::Quoted(text) | Self::Param(text) | Self::Mark(text) => text,
             Self::Literal => "?",
         }
     }
 
-    pub(super) fn is_word(self, word: &str) -> bool {
+    pub(crate) fn is_word(self, word: &str) -> bool {
         matches!(self, Self::Word(text) if text.eq_ignore_ascii_case(word))
     }
 
-    pub(super) fn is_mark(self, mark: &str) -> bool {
+    pub(crate) fn is_mark(self, mark: &str) -> bool {
         matches!(self, Self::Mark(text) if text == mark)
     }
 }
 
 /// A piece, and whether space or a comment stood before it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Piece<'s> {
-    pub(super) token: Token<'s>,
-    pub(super) spaced: bool,
+pub(crate) struct Piece<'s> {
+    pub(crate) token: Token<'s>,
+    pub(crate) spaced: bool,
 }
 
 /// Takes `sql` apart.
-pub(super) fn pieces(sql: &str) -> Vec<Piece<'_>> {
+pub(crate) fn pieces(sql: &str) -> Vec<Piece<'_>> {
     let text = sql.as_bytes();
     let mut found = Vec::new();
     let (mut at, mut spaced) = (0, false);

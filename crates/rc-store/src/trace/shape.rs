@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::lexer::{Piece, Token, pieces};
+use super::tally::Tally;
 
 /// Longest shown text in bytes; what is behind is cut.
 pub const TEXT_BYTES_MAX: usize = 2_048;
@@ -13,7 +14,7 @@ pub const NAME_BYTES_MAX: usize = 64;
 
 /// Statements whose shape a store remembers. Statements are constants; more of them than this means that
 /// somebody builds text, and then each is looked at anew.
-pub(crate) const SHAPES_MAX: usize = 1_024;
+pub const SHAPES_MAX: usize = 1_024;
 
 /// Stands where a text was cut.
 const CUT: &str = "…";
@@ -80,23 +81,42 @@ impl Shape {
     }
 }
 
-/// Shapes by text, worked out once each.
+/// A statement that a store has met.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// The text as it was given.
+    pub(crate) source: Box<str>,
+    pub(crate) shape: Shape,
+    pub(crate) tally: Tally,
+}
+
+/// The statements of a store by text: each shape is worked out once, and each run is counted with it.
 #[derive(Debug, Default)]
-pub struct Shapes(Mutex<HashMap<Box<str>, Arc<Shape>>>);
+pub struct Shapes(Mutex<HashMap<Box<str>, Arc<Known>>>);
 
 impl Shapes {
-    /// The shape of `sql`.
+    /// What is known of `sql`.
     #[must_use]
-    pub fn get(&self, sql: &str) -> Arc<Shape> {
+    pub(crate) fn get(&self, sql: &str) -> Arc<Known> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shape) = known.get(sql) {
-            return Arc::clone(shape);
+        if let Some(found) = known.get(sql) {
+            return Arc::clone(found);
         }
-        let shape = Arc::new(Shape::of(sql));
+        let new = Arc::new(Known {
+            source: sql.into(),
+            shape: Shape::of(sql),
+            tally: Tally::default(),
+        });
         if known.len() < SHAPES_MAX {
-            known.insert(sql.into(), Arc::clone(&shape));
+            known.insert(sql.into(), Arc::clone(&new));
         }
-        shape
+        new
+    }
+
+    /// Everything that is remembered.
+    pub(crate) fn all(&self) -> Vec<Arc<Known>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.values().map(Arc::clone).collect()
     }
 
     /// How many are remembered.

@@ -9,7 +9,7 @@ use rc_model::TraceContext;
 use rc_model::clock::monotonic_ns;
 use rc_model::telemetry::{Scope, Span, SpanKind, Value};
 
-use super::{Shape, Shapes};
+use super::{Known, Shapes};
 
 /// Different statements that one job shows; more are counted and not shown.
 pub const STATEMENTS_MAX: usize = 32;
@@ -24,8 +24,7 @@ const RUNS_SKIPPED: u64 = 8;
 /// All runs of one text.
 #[derive(Debug)]
 pub(crate) struct Ran {
-    source: Box<str>,
-    shape: Arc<Shape>,
+    known: Arc<Known>,
     began_ns: u64,
     busy_ns: u64,
     runs: u64,
@@ -35,7 +34,7 @@ pub(crate) struct Ran {
     error: Option<&'static str>,
 }
 
-/// What a connection notes while a job that somebody traces runs.
+/// What a connection notes while a job runs.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     ran: Vec<Ran>,
@@ -56,15 +55,14 @@ pub(crate) struct Ended {
 impl Log {
     /// The entry of `sql`, made when it is new.
     pub(crate) fn slot(&mut self, sql: &str, shapes: &Shapes) -> Option<usize> {
-        if let Some(slot) = self.ran.iter().position(|ran| *ran.source == *sql) {
+        if let Some(slot) = self.ran.iter().position(|ran| *ran.known.source == *sql) {
             return Some(slot);
         }
         if self.ran.len() >= STATEMENTS_MAX {
             return None;
         }
         self.ran.push(Ran {
-            source: sql.into(),
-            shape: shapes.get(sql),
+            known: shapes.get(sql),
             began_ns: 0,
             busy_ns: 0,
             runs: 0,
@@ -98,6 +96,7 @@ impl Log {
 
     pub(crate) fn end(&mut self, slot: usize, ended: Ended) {
         let ran = &mut self.ran[slot];
+        ran.known.tally.add(&ended);
         if let Some((weight, took_ns)) = ended.timed {
             ran.busy_ns += took_ns * weight;
         }
@@ -125,8 +124,8 @@ impl Ran {
             used += 1;
         };
         put("db.system.name", Value::Str("sqlite"));
-        put("db.query.text", Value::Str(&self.shape.text));
-        put("db.query.summary", Value::Str(&self.shape.name));
+        put("db.query.text", Value::Str(&self.known.shape.text));
+        put("db.query.summary", Value::Str(&self.known.shape.name));
         if self.runs > 1 {
             put("db.operation.batch.size", int(self.runs));
         }
@@ -141,7 +140,7 @@ impl Ran {
             context: parent.child(super::random),
             parent: Some(parent.span_id()),
             kind: SpanKind::Client,
-            name: &self.shape.name,
+            name: &self.known.shape.name,
             began_unix_ns: unix_ns(self.began_ns),
             took_ns: self.busy_ns,
             error: self.error,

@@ -59,7 +59,7 @@ impl SystemTx<'_> {
                     let call = Call::here(self.shapes, sql);
                     let rows = self.client.query(statement, params).await;
                     let asks = !statement.columns().is_empty();
-                    Call::ended(call, rows.map_err(Error::from), |rows| asks.then_some(rows.len()))
+                    call.ended(rows.map_err(Error::from), |rows| asks.then_some(rows.len()))
                 };
                 Box::pin(call) as Answer<'_>
             });

@@ -135,10 +135,19 @@ fn shapes_are_worked_out_once_and_bounded_in_number() {
     let first = shapes.get("SELECT 1 FROM t");
     assert!(Arc::ptr_eq(&first, &shapes.get("SELECT 1 FROM t")));
     for at in 0..SHAPES_MAX * 2 {
-        assert!(shapes.get(&format!("SELECT {at} FROM t")).text.contains("?"));
+        assert!(
+            shapes
+                .get(&format!("SELECT {at} FROM t"))
+                .shape
+                .text
+                .contains("?")
+        );
     }
     assert_eq!(shapes.known(), SHAPES_MAX);
-    assert_eq!(&*shapes.get("SELECT 99999999 FROM t").text, "SELECT ? FROM t");
+    assert_eq!(
+        &*shapes.get("SELECT 99999999 FROM t").shape.text,
+        "SELECT ? FROM t"
+    );
 }
 
 /// A literal that holds the secret, as somebody might write it into a statement.
