@@ -14,6 +14,7 @@ pub mod ingest;
 pub mod ledger;
 pub mod openapi;
 pub mod service;
+pub mod statements;
 pub mod text;
 
 pub use service::{Deps, ServiceConfig, StartError};

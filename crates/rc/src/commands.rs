@@ -13,6 +13,7 @@ pub(crate) use crate::fault::Outcome;
 mod audit;
 mod catalog;
 mod completions;
+mod db;
 mod docs;
 mod doctor;
 mod down;
@@ -73,6 +74,7 @@ pub(crate) enum Command {
     Tenant(tenant::Args),
     Audit(audit::Args),
     Events(events::Args),
+    Db(db::Args),
     Catalog(catalog::Args),
     Schema(schema::Args),
     Migrate(migrate::Args),
@@ -103,6 +105,7 @@ impl Command {
             | Self::Tenant(_)
             | Self::Audit(_)
             | Self::Events(_)
+            | Self::Db(_)
             | Self::Catalog(_)
             | Self::Schema(_)
             | Self::Migrate(_)
@@ -137,6 +140,7 @@ pub(crate) async fn run(cx: &Cx, command: Command) -> Result<Outcome, miette::Re
         Command::Tenant(args) => tenant::run(cx, args).await,
         Command::Audit(args) => audit::run(cx, args).await,
         Command::Events(args) => events::run(cx, args).await,
+        Command::Db(args) => db::run(cx, args).await,
         Command::Catalog(args) => catalog::run(cx, args).await,
         Command::Schema(args) => schema::run(cx, args).await,
         Command::Migrate(args) => migrate::run(cx, args).await,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rc_model::{Clock, TenantId, Timestamp, TraceContext};
-use rc_store::{Conn, ErrorKind, Migration, Migrations, Sqlite, SqliteOptions};
+use rc_store::{Conn, Database, ErrorKind, Migration, Migrations, Sqlite, SqliteOptions};
 use rusqlite::types::Type;
 use rusqlite::{OptionalExtension as _, Row};
 use uuid::Uuid;
@@ -115,6 +115,12 @@ impl std::fmt::Debug for SqliteBus {
 }
 
 impl SqliteBus {
+    /// The file itself, to be looked at.
+    #[must_use]
+    pub fn database(&self) -> Database {
+        Database::Sqlite(self.db.clone())
+    }
+
     /// Opens or creates the bus as its writer.
     ///
     /// # Errors

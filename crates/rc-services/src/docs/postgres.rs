@@ -17,7 +17,7 @@ use rc_events::{Applied, Batch, Books, Mode};
 use rc_model::{TenantId, Timestamp};
 use rc_store::postgres::POOL_CONNECTIONS_MAX;
 use rc_store::tokio_postgres::Row;
-use rc_store::{Error, ErrorKind, Migration, Migrations, Param, Postgres, SystemTx, TenantSql};
+use rc_store::{Database, Error, ErrorKind, Migration, Migrations, Param, Postgres, SystemTx, TenantSql};
 
 use super::model::{Delete, Hit, Page, Place, Plan, Put, Search, Stored, plan};
 use super::store::{CONSUMER, DocsStore, TOTAL_EXACT_MAX};
@@ -335,6 +335,10 @@ impl DocsStore for PostgresDocs {
 
     fn ping(&self) -> BoxFuture<'_, Result<(), Error>> {
         self.db.ping().boxed()
+    }
+
+    fn database(&self) -> Option<Database> {
+        Some(Database::Postgres(self.db.clone()))
     }
 }
 

@@ -34,6 +34,7 @@ use crate::events::status::{self, ConsumerLine, Status};
 use crate::events::watch as events_watch;
 use crate::events::wire::Counts;
 use crate::service::{Deps, ServiceConfig, StartError};
+use crate::statements::{self, Store};
 
 /// The service's name in the catalog.
 pub const SERVICE: &str = "docs-api";
@@ -93,6 +94,10 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
     }
     let socket = parts.config.layout.socket(&service(SERVICE));
     let people = parts.people(&url, Arc::clone(&generations), &workers).await;
+    let serving = generations.serving();
+    let stores = move || serving.database().map(|database| Store::new("store", database));
+    let stores: statements::Stores = Arc::new(move || stores().into_iter().collect());
+    let people = people.merge(statements::router(SERVICE, stores, &parts.deps.metrics));
     parts
         .serve(generations.serving(), people, workers.clone(), &socket)
         .map_err(|error| {

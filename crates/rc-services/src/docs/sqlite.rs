@@ -16,7 +16,9 @@ use rc_events::consumer::sqlite as consumer;
 use rc_events::{Applied, Batch, Books, Mode};
 use rc_model::{TenantId, Timestamp};
 use rc_store::rusqlite::{self, Row};
-use rc_store::{Conn, Error, Migration, Migrations, Sqlite, SqliteOptions, TenantConn, TenantDb, TenantSql};
+use rc_store::{
+    Conn, Database, Error, Migration, Migrations, Sqlite, SqliteOptions, TenantConn, TenantDb, TenantSql,
+};
 
 use super::model::{Hit, Page, Place, Plan, Put, Search, Stored, plan};
 use super::store::{CONSUMER, DocsStore};
@@ -277,6 +279,10 @@ impl DocsStore for SqliteDocs {
         self.db
             .read("docs.ping", |conn| consumer::position(conn, CONSUMER).map(drop))
             .boxed()
+    }
+
+    fn database(&self) -> Option<Database> {
+        Some(Database::Sqlite(self.db.clone()))
     }
 }
 

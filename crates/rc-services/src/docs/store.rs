@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use rc_events::consumer::KeyAt;
 use rc_events::{Applied, Batch, Books, Place};
 use rc_model::TenantId;
-use rc_store::Error;
+use rc_store::{Database, Error};
 
 use super::model::{Delete, Page, Plan, Put, Search, Stored};
 use crate::document::TOPIC;
@@ -45,6 +45,9 @@ pub trait DocsStore: Send + Sync {
 
     /// Whether the store answers.
     fn ping(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// The database behind it, to be looked at; none while it is not open.
+    fn database(&self) -> Option<Database>;
 }
 
 /// What one generation of the read model gives to the next: how far a key is, and its document if it has one.

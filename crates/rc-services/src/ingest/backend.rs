@@ -12,11 +12,12 @@ use rc_events::{Bus, Log, PostgresBus, Relay, RelayOptions, RelayStatus, Source,
 use rc_model::telemetry::TelemetrySink;
 use rc_model::{Clock, Timestamp};
 use rc_serve::Tree;
-use rc_store::{Error, ErrorKind, Migrations, Postgres, PostgresOptions, Sqlite, SqliteOptions};
+use rc_store::{Database, Error, ErrorKind, Migrations, Postgres, PostgresOptions, Sqlite, SqliteOptions};
 use tokio::sync::watch;
 
 use super::store::{IngestStore, PostgresIngestStore, SqliteIngestStore};
 use super::{POSTGRES_SCHEMA, SQLITE_MIGRATIONS, postgres_migrations};
+use crate::statements::Store;
 
 /// The name of ingest's outbox on the bus.
 pub(crate) const ORIGIN: &str = "ingest";
@@ -45,6 +46,8 @@ pub(crate) struct Backend {
     pub(crate) relay: watch::Receiver<RelayStatus>,
     /// What the bus refused.
     pub(crate) letters: Option<Arc<dyn Letters>>,
+    /// What is behind all of these, to be looked at.
+    pub(crate) databases: Vec<Store>,
     /// The bus's own handle, where it has a file to close.
     embedded: Option<Arc<SqliteBus>>,
 }
@@ -112,11 +115,13 @@ impl Backend {
         let db = Sqlite::open(&folder.join(STORE_FILE), SqliteOptions::default())?;
         db.migrate(&SQLITE_MIGRATIONS).await?;
         db.migrate(&rc_events::outbox::sqlite::MIGRATIONS).await?;
+        let mut databases = vec![Store::new("store", Database::Sqlite(db.clone()))];
         let (bus, embedded) = match &given.bus {
             Some(bus) => (Arc::clone(bus), None),
             None => {
                 let file = folder.join(BUS_FILE);
                 let bus = Arc::new(SqliteBus::open(&file, Arc::clone(&given.clock)).await?);
+                databases.push(Store::new("bus", bus.database()));
                 (Arc::clone(&bus) as Arc<dyn Bus>, Some(bus))
             }
         };
@@ -129,6 +134,7 @@ impl Backend {
             (source(), Box::new(source), log),
             bus,
             embedded,
+            databases,
             given,
         ))
     }
@@ -147,9 +153,13 @@ impl Backend {
             tracing::warn!("the database role walks through row-level security: use a role of its own");
         }
         let clock = Arc::clone(&given.clock);
+        let mut databases = vec![Store::new("store", Database::Postgres(pg.clone()))];
         let bus = match &given.bus {
             Some(bus) => Arc::clone(bus),
-            None => Arc::new(PostgresBus::new(bus_pg, Arc::clone(&clock))),
+            None => {
+                databases.push(Store::new("bus", Database::Postgres(bus_pg.clone())));
+                Arc::new(PostgresBus::new(bus_pg, Arc::clone(&clock)))
+            }
         };
         let outbox = pg.clone();
         let another = move || Arc::new(PostgresSource::new(outbox.clone(), ORIGIN)) as Arc<dyn Source>;
@@ -163,6 +173,7 @@ impl Backend {
             (source, Box::new(another), log),
             bus,
             None,
+            databases,
             given,
         ))
     }
@@ -172,6 +183,7 @@ impl Backend {
         (source, another, log): (Arc<dyn Source>, Another, Arc<dyn Log>),
         bus: Arc<dyn Bus>,
         embedded: Option<Arc<SqliteBus>>,
+        databases: Vec<Store>,
         given: &Given,
     ) -> Self {
         let options = RelayOptions {
@@ -195,6 +207,7 @@ impl Backend {
             log,
             relay: status,
             letters,
+            databases,
             embedded,
         }
     }

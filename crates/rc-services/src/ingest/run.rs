@@ -27,6 +27,7 @@ use crate::events::verify::{self, Verify};
 use crate::events::watch;
 use crate::events::wire::Counts;
 use crate::service::{Deps, ServiceConfig, StartError};
+use crate::statements;
 
 /// The service's name in the catalog.
 pub const SERVICE: &str = "ingest";
@@ -114,6 +115,13 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
         ends: Arc::new(move || Some(checked.load_full()?.ends())),
         acts,
     };
+    let looked_at = Arc::clone(&backend);
+    let databases: statements::Stores = Arc::new(move || {
+        let backend = looked_at.load();
+        backend
+            .as_ref()
+            .map_or_else(Vec::new, |backend| backend.databases.clone())
+    });
     let edge_tree = Tree::new();
     let edge = Edge {
         service: SERVICE,
@@ -121,6 +129,7 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
             .merge(status::router(look(&backend, &deps)))
             .merge(admin::router(admin))
             .merge(verify::router(verify))
+            .merge(statements::router(SERVICE, databases, &deps.metrics))
             .merge(log::router(Arc::new(move || {
                 Some(Arc::clone(&kept.load_full()?.log))
             }))),

@@ -6,7 +6,7 @@ use crate::commands::tenant::table;
 use crate::cx::Cx;
 use crate::fault::Outcome;
 
-mod ask;
+pub(crate) mod ask;
 mod capture;
 mod install;
 mod letters;

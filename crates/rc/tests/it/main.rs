@@ -5,6 +5,8 @@ mod audit;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod db;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod nats;

@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rc_events::{Applied, Batch, Books};
 use rc_model::TenantId;
-use rc_store::{Error, ErrorKind};
+use rc_store::{Database, Error, ErrorKind};
 
 use crate::docs::model::{Page, Search, Stored};
 use crate::docs::store::{DocsStore, Generation};
@@ -72,5 +72,9 @@ impl DocsStore for Serving {
 
     fn ping(&self) -> BoxFuture<'_, Result<(), Error>> {
         async move { self.now()?.ping().await }.boxed()
+    }
+
+    fn database(&self) -> Option<Database> {
+        self.now().ok()?.database()
     }
 }

@@ -22,7 +22,7 @@ const ACT_TIME_MAX: Duration = Duration::from_secs(620);
 pub(super) const HOLDERS: [Builtin; 2] = [Builtin::DocsApi, Builtin::Ingest];
 
 /// Reads something of `service`.
-pub(super) async fn get<T: DeserializeOwned>(cx: &Cx, service: Builtin, target: &str) -> Result<T, Fault> {
+pub(crate) async fn get<T: DeserializeOwned>(cx: &Cx, service: Builtin, target: &str) -> Result<T, Fault> {
     send(cx, service, Method::GET, target, Bytes::new(), true).await
 }
 
