@@ -7,6 +7,7 @@
 //! else.
 
 mod documents;
+mod former;
 mod load;
 mod memory;
 mod nginx;
@@ -35,7 +36,7 @@ const ROUNDS_MIN: usize = 5;
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What to measure; without any, everything but `build` and `events`
+    /// What to measure; without any, everything but `build`, `events` and `statements`
     subjects: Vec<Subject>,
     /// One short round of each: shows that everything works; prints, and writes nothing
     #[arg(long)]
@@ -46,6 +47,9 @@ pub(crate) struct Args {
     /// The unpacked Debezium Server that `events` compares with
     #[arg(long, value_name = "FOLDER")]
     debezium: Option<PathBuf>,
+    /// The commit that `statements` compares with: it is built in a work tree of its own
+    #[arg(long, value_name = "COMMIT")]
+    against: Option<String>,
     /// Measure nothing; write the page from the results that are there
     #[arg(long, conflicts_with_all = ["quick", "rc", "subjects"])]
     page_only: bool,
@@ -69,6 +73,8 @@ enum Subject {
     Mixed,
     /// CPU time with traces on against off
     Telemetry,
+    /// The slowest statements on PostgreSQL beside those of the build of `--against`
+    Statements,
     /// A clean clone to a running platform, and `cargo check` after a change (many minutes)
     Build,
 }
@@ -93,6 +99,7 @@ impl Subject {
             Self::Sustained => "sustained",
             Self::Mixed => "mixed",
             Self::Telemetry => "telemetry",
+            Self::Statements => "statements",
             Self::Build => "build",
         }
     }
@@ -107,6 +114,7 @@ impl Subject {
             Self::Sustained => 3.0,
             Self::Mixed => 6.5,
             Self::Telemetry => 3.0,
+            Self::Statements => 10.0,
             Self::Build => 30.0,
         }
     }
@@ -114,9 +122,13 @@ impl Subject {
     /// Whether `rc-bench` measures it.
     fn is_load(self) -> bool {
         match self {
-            Self::Gateway | Self::Ingest | Self::Events | Self::Sustained | Self::Mixed | Self::Telemetry => {
-                true
-            }
+            Self::Gateway
+            | Self::Ingest
+            | Self::Events
+            | Self::Sustained
+            | Self::Mixed
+            | Self::Telemetry
+            | Self::Statements => true,
             Self::Platform | Self::Build => false,
         }
     }
@@ -126,9 +138,13 @@ impl Subject {
         match self {
             Self::Platform => platform::measure(cx, rounds, &programs.rc),
             Self::Build => tree::measure(cx, rounds),
-            Self::Gateway | Self::Ingest | Self::Events | Self::Sustained | Self::Mixed | Self::Telemetry => {
-                load::measure(cx, self, programs, quick)
-            }
+            Self::Gateway
+            | Self::Ingest
+            | Self::Events
+            | Self::Sustained
+            | Self::Mixed
+            | Self::Telemetry
+            | Self::Statements => load::measure(cx, self, programs, quick),
         }
     }
 }
@@ -140,6 +156,8 @@ struct Programs {
     bench: Option<PathBuf>,
     /// The folder of Debezium Server, when there is one.
     debezium: Option<PathBuf>,
+    /// `rc` of the commit to compare with, when there is one.
+    former: Option<PathBuf>,
 }
 
 /// What measuring a subject gives.
@@ -288,6 +306,9 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// A folder on the disk for what a measurement writes.
+pub(crate) use scratch::folder as scratch_folder;
+
 pub(crate) fn run(cx: &Cx, args: &Args) -> Result<(), Stop> {
     let mut failed = Vec::new();
     if !args.page_only {
@@ -305,6 +326,11 @@ pub(crate) fn run(cx: &Cx, args: &Args) -> Result<(), Stop> {
                 names.join(", ")
             ),
         }
+        if subjects.contains(&Subject::Statements) && args.against.is_none() {
+            return Err(Stop::usage(
+                "`statements` needs `--against COMMIT`, the one to compare with",
+            ));
+        }
         let rc = match &args.rc {
             Some(rc) => fs_err::canonicalize(rc)?,
             None => suite::build_rc_release(cx)?,
@@ -316,6 +342,10 @@ pub(crate) fn run(cx: &Cx, args: &Args) -> Result<(), Stop> {
                 false => None,
             },
             debezium: args.debezium.as_deref().map(fs_err::canonicalize).transpose()?,
+            former: match &args.against {
+                Some(commit) => Some(former::build(cx, commit)?),
+                None => None,
+            },
         };
         let publish = !args.quick && args.rc.is_none();
         for subject in subjects {

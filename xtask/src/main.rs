@@ -16,6 +16,7 @@ mod ci;
 mod cx;
 mod generate;
 mod process;
+mod profile;
 mod repo;
 mod setup;
 mod suite;
@@ -73,6 +74,8 @@ enum Command {
     },
     /// Measure a release build and write `bench/results` and `docs/benchmarks.md`
     Bench(bench::Args),
+    /// Load both stores, and write their statements with plans into `docs/query-profile.md`
+    Profile,
     /// Break the event engine in every known way, and write the report into `docs/reliability.md`
     Chaos(chaos::Args),
     /// Look every dependency up in the advisory database
@@ -111,6 +114,7 @@ fn run(command: Command) -> Result<(), Stop> {
         Command::Tidy => checks::tidy(&cx),
         Command::Gen { check } => generate::run(&cx, check),
         Command::Bench(args) => bench::run(&cx, &args),
+        Command::Profile => profile::run(&cx),
         Command::Chaos(args) => chaos::run(&cx, &args),
         Command::Audit { allow_missing } => audit::run(&cx, allow_missing),
         Command::Setup => setup::run(&cx),
@@ -128,6 +132,7 @@ fn help(cx: &Cx) -> Result<(), Stop> {
     text.push_str(
         "\ncargo xtask COMMAND (each has --help)\n\n  \
          test     install what the tests need, then run all tests: `cargo xtask test -p rc-store`\n  \
+         profile  write what statements cost into docs/query-profile.md\n  \
          setup    only install what the tests and checks need\n  \
          tidy     only the rules of the house\n  \
          repo     the forge's labels and branch rules: `cargo xtask repo labels --check`\n",

@@ -14,13 +14,14 @@ mod nats;
 mod nginx;
 mod platform;
 mod procs;
+mod profile;
 mod requests;
 mod subject;
 mod text;
 
 use std::io::{BufWriter, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,9 +59,21 @@ enum Command {
         /// The unpacked Debezium Server to compare with
         #[arg(long, value_name = "FOLDER")]
         debezium: Option<PathBuf>,
+        /// The former release build of `rc` to compare with
+        #[arg(long, value_name = "PROGRAM")]
+        former: Option<PathBuf>,
         /// A few seconds instead of minutes: shows that everything works, and measures little
         #[arg(long)]
         quick: bool,
+    },
+    /// Print what statements cost after a load, on both stores, as Markdown
+    Profile {
+        /// The build of `rc` that is looked at
+        #[arg(long)]
+        rc: PathBuf,
+        /// An empty folder, for everything that is written
+        #[arg(long)]
+        scratch: PathBuf,
     },
     /// Print the published documents as NDJSON, or the queries that fit them
     Documents {
@@ -108,6 +121,7 @@ fn main() -> ExitCode {
             scratch,
             nginx,
             debezium,
+            former,
             quick,
         } => measure(
             subject,
@@ -116,6 +130,7 @@ fn main() -> ExitCode {
                 scratch,
                 nginx,
                 debezium,
+                former,
                 quick,
             },
         ),
@@ -127,6 +142,7 @@ fn main() -> ExitCode {
             seconds,
             run,
         } => send(gateway, &key, (connections, items), seconds, &run),
+        Command::Profile { rc, scratch } => profile(&rc, &scratch),
         Command::Documents { count, queries } => publish(count, queries),
         Command::Backend { port, cores } => serve(port, &cores),
     };
@@ -143,6 +159,12 @@ fn main() -> ExitCode {
 fn measure(subject: Subject, options: &Options) -> Result<()> {
     let measured = subject.measure(options)?;
     println!("{}", serde_json::to_string_pretty(&measured)?);
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the page is the output of this program")]
+fn profile(rc: &Path, scratch: &Path) -> Result<()> {
+    println!("{}", profile::page(rc, scratch)?.trim_end());
     Ok(())
 }
 

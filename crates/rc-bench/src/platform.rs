@@ -88,6 +88,25 @@ impl Platform {
         run(&self.rc, &self.folder, args)
     }
 
+    /// What `rc ...` prints in the project for people. An answer of "no" is an answer.
+    pub(crate) fn text(&self, args: &[&str]) -> Result<String> {
+        let output = Command::new(&self.rc)
+            .args(args)
+            .arg("--project")
+            .arg(&self.folder)
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .output()?;
+        match output.status.code() {
+            Some(0 | 1) => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            _ => Err(Failure::new(format!(
+                "`rc {}` failed: {}",
+                args.join(" "),
+                String::from_utf8_lossy(&output.stderr)
+            ))),
+        }
+    }
+
     /// The project's folder.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder

@@ -104,6 +104,7 @@ pub(crate) struct Batches {
     pub(crate) key: String,
     pub(crate) documents: Documents,
     pub(crate) items: usize,
+    path: &'static str,
     body: String,
 }
 
@@ -113,7 +114,16 @@ impl Batches {
             key: key.to_owned(),
             documents,
             items,
+            path: "/ingest/batch",
             body: String::new(),
+        }
+    }
+
+    /// Each is answered when a search finds its documents.
+    pub(crate) fn until_found(self) -> Self {
+        Self {
+            path: "/ingest/batch?wait=indexed&timeout=30s",
+            ..self
         }
     }
 }
@@ -131,7 +141,7 @@ impl Requests for Batches {
         }
         post(
             &self.key,
-            "/ingest/batch",
+            self.path,
             "application/x-ndjson",
             &first,
             &self.body,

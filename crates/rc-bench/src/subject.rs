@@ -3,7 +3,8 @@
 mod events;
 mod gateway;
 mod ingest;
-mod mixed;
+pub(crate) mod mixed;
+mod statements;
 mod sustained;
 mod telemetry;
 
@@ -27,6 +28,8 @@ pub(crate) enum Subject {
     Mixed,
     /// CPU time with traces on against off
     Telemetry,
+    /// The slowest statements beside those of a former build, on PostgreSQL
+    Statements,
 }
 
 /// What every subject is told.
@@ -37,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) nginx: PathBuf,
     /// The unpacked Debezium Server to compare with
     pub(crate) debezium: Option<PathBuf>,
+    /// A former release build of `rc` to compare with
+    pub(crate) former: Option<PathBuf>,
     pub(crate) quick: bool,
 }
 
@@ -49,6 +54,7 @@ impl Subject {
             Self::Sustained => sustained::measure(options),
             Self::Mixed => mixed::measure(options),
             Self::Telemetry => telemetry::measure(options),
+            Self::Statements => statements::measure(options),
         }
     }
 }

@@ -26,6 +26,14 @@ pub(super) fn measure(cx: &Cx, subject: Subject, programs: &Programs, quick: boo
     if let (Subject::Events, Some(debezium)) = (subject, &programs.debezium) {
         command.arg("--debezium").arg(debezium);
     }
+    if let (Subject::Statements, Some(former)) = (subject, &programs.former) {
+        // Under the name of the new one: what a person sees of both is the same.
+        let folder = folder.path().join("former");
+        fs_err::create_dir(&folder)?;
+        let rc = folder.join("rc");
+        fs_err::copy(former, &rc)?;
+        command.arg("--former").arg(rc);
+    }
     if quick {
         command.arg("--quick");
     }

@@ -10,7 +10,7 @@ use crate::process::Stop;
 const PARENT: &str = "bench";
 
 /// A folder on the disk that builds use: a memory file system would make every fsync free.
-pub(super) fn folder(cx: &Cx) -> Result<tempfile::TempDir, Stop> {
+pub(crate) fn folder(cx: &Cx) -> Result<tempfile::TempDir, Stop> {
     let parent = cx.target.join(PARENT);
     fs_err::create_dir_all(&parent)?;
     let mine = format!("{}-", std::process::id());

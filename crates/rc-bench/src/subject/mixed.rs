@@ -20,7 +20,7 @@ use crate::text::{SEED, Texts};
 pub(super) const LOADED: u64 = 100_000;
 
 /// What their ids begin with.
-pub(super) const RUN: &str = "doc";
+pub(crate) const RUN: &str = "doc";
 
 /// Rounds of everything.
 const ROUNDS: usize = 5;
@@ -208,7 +208,7 @@ pub(super) fn run(
 }
 
 /// Loads the documents of [`RUN`] and returns when all can be found.
-pub(super) fn fill(platform: &Platform, texts: &Arc<Texts>, count: u64) -> Result<()> {
+pub(crate) fn fill(platform: &Platform, texts: &Arc<Texts>, count: u64) -> Result<()> {
     /// Documents in a batch.
     const ITEMS: usize = 500;
     let mut client = Client::connect(platform.address)?;
