@@ -62,7 +62,7 @@ pub(crate) fn credentials(text: &str) -> Option<(String, UserKey)> {
 }
 
 /// CRC-16/XMODEM.
-fn crc16(bytes: &[u8]) -> u16 {
+pub(crate) fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |sum, &byte| {
         (0..8).fold(sum ^ u16::from(byte) << 8, |sum: u16, _| {
             if sum & 0x8000 == 0 {

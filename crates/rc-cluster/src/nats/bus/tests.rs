@@ -8,6 +8,7 @@ use super::*;
 
 mod faults;
 mod group;
+mod operator;
 mod server;
 mod world;
 
