@@ -50,8 +50,11 @@ pub(crate) struct Args {
     /// The commit that `statements` compares with: it is built in a work tree of its own
     #[arg(long, value_name = "COMMIT")]
     against: Option<String>,
+    /// Look at what the outbox keeps after this many events instead of 10^7; prints, and writes nothing
+    #[arg(long, value_name = "EVENTS")]
+    kept: Option<u64>,
     /// Measure nothing; write the page from the results that are there
-    #[arg(long, conflicts_with_all = ["quick", "rc", "subjects"])]
+    #[arg(long, conflicts_with_all = ["quick", "rc", "kept", "subjects"])]
     page_only: bool,
 }
 
@@ -158,6 +161,8 @@ struct Programs {
     debezium: Option<PathBuf>,
     /// `rc` of the commit to compare with, when there is one.
     former: Option<PathBuf>,
+    /// After how many events the outbox is looked at; `None`: as many as the page shows.
+    kept: Option<u64>,
 }
 
 /// What measuring a subject gives.
@@ -346,8 +351,9 @@ pub(crate) fn run(cx: &Cx, args: &Args) -> Result<(), Stop> {
                 Some(commit) => Some(former::build(cx, commit)?),
                 None => None,
             },
+            kept: args.kept,
         };
-        let publish = !args.quick && args.rc.is_none();
+        let publish = !args.quick && args.rc.is_none() && args.kept.is_none();
         for subject in subjects {
             // One that fails must not cost those that took minutes before it and those after it.
             if let Err(stop) = one(cx, subject, &programs, args.quick, publish) {

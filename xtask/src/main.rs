@@ -85,7 +85,11 @@ enum Command {
         allow_missing: bool,
     },
     /// Install what the tests and checks need: Debian packages (as root) and pinned tools
-    Setup,
+    Setup {
+        /// Debezium Server as well, for `bench events --debezium` (550 MB; needs Java and Maven)
+        #[arg(long)]
+        debezium: bool,
+    },
     /// The labels and branch rules of the forge, kept as data in `.github/`
     #[command(subcommand)]
     Repo(repo::Command),
@@ -117,7 +121,13 @@ fn run(command: Command) -> Result<(), Stop> {
         Command::Profile => profile::run(&cx),
         Command::Chaos(args) => chaos::run(&cx, &args),
         Command::Audit { allow_missing } => audit::run(&cx, allow_missing),
-        Command::Setup => setup::run(&cx),
+        Command::Setup { debezium } => {
+            setup::run(&cx)?;
+            if debezium {
+                setup::debezium::install(&cx)?;
+            }
+            Ok(())
+        }
         Command::Repo(command) => repo::run(&cx, &command),
         Command::Help => help(&cx),
     }
@@ -133,7 +143,7 @@ fn help(cx: &Cx) -> Result<(), Stop> {
         "\ncargo xtask COMMAND (each has --help)\n\n  \
          test     install what the tests need, then run all tests: `cargo xtask test -p rc-store`\n  \
          profile  write what statements cost into docs/query-profile.md\n  \
-         setup    only install what the tests and checks need\n  \
+         setup    only install what the tests and checks need; --debezium: a peer for the bench\n  \
          tidy     only the rules of the house\n  \
          repo     the forge's labels and branch rules: `cargo xtask repo labels --check`\n",
     );

@@ -5,6 +5,7 @@
 
 pub(crate) mod corpus;
 mod debian;
+pub(crate) mod debezium;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

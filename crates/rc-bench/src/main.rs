@@ -62,6 +62,9 @@ enum Command {
         /// The former release build of `rc` to compare with
         #[arg(long, value_name = "PROGRAM")]
         former: Option<PathBuf>,
+        /// Events after which `events` looks at what the outbox keeps
+        #[arg(long, value_name = "EVENTS")]
+        kept: Option<u64>,
         /// A few seconds instead of minutes: shows that everything works, and measures little
         #[arg(long)]
         quick: bool,
@@ -122,6 +125,7 @@ fn main() -> ExitCode {
             nginx,
             debezium,
             former,
+            kept,
             quick,
         } => measure(
             subject,
@@ -131,6 +135,7 @@ fn main() -> ExitCode {
                 nginx,
                 debezium,
                 former,
+                kept,
                 quick,
             },
         ),

@@ -42,6 +42,8 @@ pub(crate) struct Options {
     pub(crate) debezium: Option<PathBuf>,
     /// A former release build of `rc` to compare with
     pub(crate) former: Option<PathBuf>,
+    /// Events after which the outbox is looked at; `None`: as many as the subject thinks right
+    pub(crate) kept: Option<u64>,
     pub(crate) quick: bool,
 }
 

@@ -23,8 +23,13 @@ pub(super) fn measure(cx: &Cx, subject: Subject, programs: &Programs, quick: boo
     if subject == Subject::Gateway {
         command.arg("--nginx").arg(nginx::program(cx)?);
     }
-    if let (Subject::Events, Some(debezium)) = (subject, &programs.debezium) {
-        command.arg("--debezium").arg(debezium);
+    if subject == Subject::Events {
+        if let Some(debezium) = &programs.debezium {
+            command.arg("--debezium").arg(debezium);
+        }
+        if let Some(kept) = programs.kept {
+            command.arg("--kept").arg(kept.to_string());
+        }
     }
     if let (Subject::Statements, Some(former)) = (subject, &programs.former) {
         // Under the name of the new one: what a person sees of both is the same.

@@ -152,6 +152,7 @@ fn named_subjects_run_once_in_the_order_of_the_page() {
         page_only: false,
         debezium: None,
         against: None,
+        kept: None,
     };
     let named = [Subject::Mixed, Subject::Gateway, Subject::Mixed];
     assert_eq!(args(&named).subjects(), [Subject::Gateway, Subject::Mixed]);

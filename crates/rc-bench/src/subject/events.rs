@@ -87,6 +87,10 @@ pub(super) fn measure(options: &Options) -> Result<Measured> {
             kept: 10_000_000,
         }
     };
+    let size = Size {
+        kept: options.kept.unwrap_or(size.kept),
+        ..size
+    };
     let debezium = options.debezium.as_deref().map(Debezium::at).transpose()?;
     let mut figures = Figures::default();
     let server = Postgres::start_durable_logical();
@@ -118,7 +122,9 @@ pub(super) fn measure(options: &Options) -> Result<Measured> {
 
 fn method(size: Size, debezium: bool) -> String {
     let peer = if debezium {
-        "Debezium Server is 3.0.8, its EventRouter reads a table of its own through a slot, with its defaults."
+        "Debezium Server is 3.0.8, its EventRouter reads a table of its own through a slot, with its defaults: a plain \
+         table without partitions, one message published and acknowledged at a time, at least once, and without \
+         leadership or a check of the stream's end."
     } else {
         "Debezium Server was not there (`--debezium FOLDER`)."
     };
@@ -266,6 +272,8 @@ impl Round<'_> {
             Ok(reader.messages(mover.stream()) >= 1)
         })?;
         reader.follow(mover.stream())?;
+        // What the round before has filled and dropped is written out now, and not while events are timed.
+        self.server.admin(&["CHECKPOINT"]);
         let count = (rate * self.size.lag.as_secs_f64()) as u64;
         let (told, came) = mpsc::sync_channel(usize::try_from(count).unwrap_or(usize::MAX));
         let reading = std::thread::spawn(move || {

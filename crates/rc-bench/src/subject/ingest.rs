@@ -39,9 +39,10 @@ const BATCHES: usize = 4;
 pub(in crate::subject) const WITHOUT_SEARCH: &str = "  gateway:\n    tier: gold\n    owner: bench\n  ingest:\n    tier: silver\n    \
                                          owner: bench\n";
 
-/// Least of batches to naive singles, and of batches to `COPY`.
-const TIMES_SINGLES_MIN: f64 = 5.0;
-const OF_COPY_MIN: f64 = 0.4;
+/// Least of batches to naive singles, to our own coalesced singles, and to `COPY`.
+const TIMES_SINGLES_MIN: f64 = 10.0;
+const TIMES_COALESCED_MIN: f64 = 2.0;
+const OF_COPY_MIN: f64 = 0.5;
 
 /// Where a round stores.
 #[derive(Clone, Copy)]
@@ -199,12 +200,14 @@ impl Round<'_> {
             coalesced = coalesced.max(*rate);
         }
         push(&format!("our batches of {ITEMS}"), Unit::PerSecond, rates.batches);
-        let name = "our batches to our coalesced singles";
-        push(name, Unit::Times, rates.batches / coalesced);
         let name = "our batches with search, until the last one can be found";
         push(name, Unit::PerSecond, rates.searchable);
         let name = "the generator's own CPU a document of a batch";
         push(name, Unit::Microseconds, rates.generator_cpu * 1e6);
+        let name = "our batches to our coalesced singles";
+        let ratio = rates.batches / coalesced;
+        let figure = self.figures.push(group, name, Unit::Times, ratio);
+        figure.at_least(TIMES_COALESCED_MIN);
         // The better of the peers, however many connections it has.
         let name = "our batches to naive singles";
         let naive = rates.naive.max(rates.naive_alone);

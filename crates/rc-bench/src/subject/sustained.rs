@@ -31,7 +31,7 @@ const CONNECTIONS: usize = 8;
 const SLICES: usize = 5;
 
 /// Documents a second with search, and into log and document table alone.
-const WITH_SEARCH: f64 = 10_000.0;
+const WITH_SEARCH: f64 = 12_000.0;
 const LOG_ALONE: f64 = 20_000.0;
 
 /// What is sent is this much more, so that a slice in which one batch less ends still has its rate.

@@ -1,7 +1,7 @@
 //! Debezium Server, as its documentation runs it: PostgreSQL through a slot, the EventRouter, JetStream.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::failure::{Failure, Result};
 use crate::procs::{Cores, Process};
@@ -14,20 +14,24 @@ pub(super) const STREAM: &str = "DebeziumStream";
 /// The unpacked distribution.
 #[derive(Debug)]
 pub(super) struct Debezium {
-    folder: PathBuf,
+    /// What Java loads from it.
+    classes: String,
 }
 
 impl Debezium {
     pub(super) fn at(folder: &Path) -> Result<Self> {
-        if !folder.join("run.sh").is_file() {
-            return Err(Failure::new(format!(
-                "{} has no `run.sh`: unpack `io.debezium:debezium-server-dist:3.0.8.Final:tar.gz` of Maven Central there",
-                folder.display()
-            )));
+        for entry in fs_err::read_dir(folder)? {
+            let jar = entry?.path();
+            // As in its `run.sh`, which wants to stand in a folder with its state.
+            if jar.to_string_lossy().ends_with("-runner.jar") {
+                let classes = format!("{}:{}/lib/*", jar.display(), folder.display());
+                return Ok(Self { classes });
+            }
         }
-        Ok(Self {
-            folder: folder.to_owned(),
-        })
+        Err(Failure::new(format!(
+            "{} is not an unpacked Debezium Server: `cargo xtask setup --debezium` fetches one",
+            folder.display()
+        )))
     }
 
     /// Starts it with a state of its own below `scratch`.
@@ -70,18 +74,12 @@ impl Debezium {
                 port = postgres.port(),
             ),
         )?;
-        // Its script reads `config` and `lib` of the folder it stands in.
-        for part in ["lib", "run.sh"] {
-            std::os::unix::fs::symlink(self.folder.join(part), state.join(part))?;
-        }
-        for entry in fs_err::read_dir(&self.folder)? {
-            let entry = entry?;
-            let jar = entry.path();
-            if jar.extension().is_some_and(|extension| extension == "jar") {
-                std::os::unix::fs::symlink(&jar, state.join(entry.file_name()))?;
-            }
-        }
-        let script = format!("cd '{}' && exec sh ./run.sh", state.display());
+        // It reads `config` of the folder that it runs in.
+        let script = format!(
+            "cd '{}' && exec java -cp '{}' io.debezium.server.Main",
+            state.display(),
+            self.classes
+        );
         Process::start(Path::new("/bin/sh"), &["-c", &script], &Cores::all()?, log)
     }
 }

@@ -27,6 +27,9 @@ const LOOKS: u64 = 5;
 const PART_ROWS: f64 = 1e6;
 const PARTS_FULL_MAX: f64 = 2.0;
 
+/// What those may take, at a kibibyte a row with its indexes. All rows of 10^7 events would take five times that.
+const ROOM_MIB_MAX: f64 = PARTS_FULL_MAX * PART_ROWS / 1024.0;
+
 pub(super) fn measure(
     options: &Options,
     server: &Postgres,
@@ -66,13 +69,12 @@ pub(super) fn measure(
         procs::wait_until(RETAINED_MAX, "retention has dropped partitions", || {
             Ok(ask(rows)? < PART_ROWS * PARTS_FULL_MAX)
         })?;
-        let mut push = |name: &str, unit: Unit, value: f64| {
-            figures.push(KEPT, name, unit, value);
-        };
-        push("events so far", Unit::Count, (number * part) as f64);
-        push("rows that are left", Unit::Count, ask(rows)?);
+        figures.push(KEPT, "events so far", Unit::Count, (number * part) as f64);
+        figures.push(KEPT, "rows that are left", Unit::Count, ask(rows)?);
         let size = "SELECT sum(pg_total_relation_size(relid)) / 1048576.0 FROM pg_partition_tree('rc_events.outbox')";
-        push("room on the disk", Unit::Mebibytes, ask(size)?);
+        let figure = figures.push(KEPT, "room on the disk", Unit::Mebibytes, ask(size)?);
+        figure.at_most(ROOM_MIB_MAX);
+        figure.judged_by_worst();
         let dead = "SELECT coalesce(sum(n_dead_tup + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables
                     WHERE schemaname = 'rc_events' AND relname LIKE 'outbox%' AND relname <> 'outbox_parked'";
         let name = "rows that were updated, deleted or are dead";
