@@ -326,9 +326,14 @@ fn write(conn: &Conn, plan: &Plan) -> Result<BTreeSet<TenantId>, Error> {
 /// The rows that a batch replaces or deletes, by ascending number.
 fn old_rows<'p>(conn: &Conn, plan: &'p Plan) -> Result<Vec<(&'p TenantId, i64)>, Error> {
     let mut rows = Vec::new();
-    for (tenant, id) in plan.documents() {
-        if let Some(row) = TenantConn::new(conn, tenant).query_row(FIND, &[&id], |row| row.get(0))? {
-            rows.push((tenant, row));
+    let documents: Vec<_> = plan.documents().collect();
+    for of_one in documents.chunk_by(|a, b| a.0 == b.0) {
+        let tenant = of_one[0].0;
+        let mut find = TenantConn::new(conn, tenant).prepare(FIND)?;
+        for (_, id) in of_one {
+            if let Some(row) = find.query_row(&[id], |row| row.get(0))? {
+                rows.push((tenant, row));
+            }
         }
     }
     rows.sort_unstable_by_key(|(_, row)| *row);

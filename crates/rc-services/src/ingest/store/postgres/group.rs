@@ -1,6 +1,6 @@
 //! One transaction for several requests of one tenant.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rc_events::faults;
@@ -41,6 +41,15 @@ const KNOWN: TenantSql = TenantSql::new(
      ) AS known",
 );
 
+/// For documents that are not there: the tenant's lock keeps it so. `ON CONFLICT` looks before it writes, which is
+/// four tenths of what the row costs.
+const INSERT: TenantSql = TenantSql::new(
+    "INSERT INTO documents (tenant, id, version, fingerprint, deleted)
+     SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::bytea[], $5::boolean[])",
+);
+
+/// For documents that are there: by the primary key, one at a time. An `UPDATE` of them would be a join, with the
+/// choice of a plan that reads all.
 const UPSERT: TenantSql = TenantSql::new(
     "INSERT INTO documents (tenant, id, version, fingerprint, deleted)
      SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::bytea[], $5::boolean[])
@@ -72,6 +81,8 @@ pub(super) async fn apply(
 /// What a transaction knows, and what it will write.
 #[derive(Default)]
 struct Group<'w> {
+    /// The documents that are there, before the group.
+    there: HashSet<Arc<str>>,
     known: HashMap<Arc<str>, Current>,
     keys: HashMap<(&'static str, String), Kept>,
     expired: Vec<Uuid>,
@@ -109,8 +120,9 @@ impl<'w> Group<'w> {
             group.keys.insert(key, Kept { request_hash, stored });
         }
         for row in &known {
-            let id: &str = row.try_get(0)?;
-            group.known.insert(Arc::from(id), read_current(row)?);
+            let id: Arc<str> = Arc::from(row.try_get::<_, &str>(0)?);
+            group.there.insert(Arc::clone(&id));
+            group.known.insert(id, read_current(row)?);
         }
         Ok(group)
     }
@@ -138,18 +150,23 @@ impl<'w> Group<'w> {
 
     /// Writes everything and commits.
     async fn commit(&self, tx: TenantTx<'_>) -> Result<(), Error> {
-        let documents = Documents::of(&self.changed);
+        let (known, new): (Vec<_>, Vec<_>) = (self.changed.iter())
+            .map(|(id, current)| (id.as_str(), current))
+            .partition(|(id, _)| self.there.contains(*id));
+        let (known, new) = (Documents::of(known), Documents::of(new));
         let events = Columns::of(tx.tenant(), &self.events)?;
         let requests = Requests::of(&self.requests);
-        let (forget, upsert, append, keep): ([Param<'_>; 1], _, _, _) = (
+        let (forget, insert, upsert, append, keep): ([Param<'_>; 1], _, _, _, _) = (
             [&self.expired],
-            documents.params(),
+            new.params(),
+            known.params(),
             events.params(),
             requests.params(),
         );
-        let statements: [(bool, TenantSql, &[Param<'_>]); 4] = [
+        let statements: [(bool, TenantSql, &[Param<'_>]); 5] = [
             (self.expired.is_empty(), FORGET, &forget),
-            (self.changed.is_empty(), UPSERT, &upsert),
+            (new.ids.is_empty(), INSERT, &insert),
+            (known.ids.is_empty(), UPSERT, &upsert),
             (self.events.is_empty(), outbox::INSERT, &append),
             (self.requests.is_empty(), KEEP, &keep),
         ];
@@ -165,7 +182,7 @@ impl<'w> Group<'w> {
     }
 }
 
-/// The columns of [`UPSERT`], in the order of the ids, so that rows are locked and pages touched in order.
+/// The columns of [`INSERT`] and of [`UPSERT`], in the order of the ids, so that rows are locked and pages touched in order.
 struct Documents<'g> {
     ids: Vec<&'g str>,
     versions: Vec<i64>,
@@ -174,8 +191,7 @@ struct Documents<'g> {
 }
 
 impl<'g> Documents<'g> {
-    fn of(changed: &'g HashMap<String, Current>) -> Self {
-        let mut rows: Vec<(&str, &Current)> = changed.iter().map(|(id, current)| (&**id, current)).collect();
+    fn of(mut rows: Vec<(&'g str, &'g Current)>) -> Self {
         rows.sort_unstable_by_key(|(id, _)| *id);
         let version = |current: &Current| i64::try_from(current.version).unwrap_or(i64::MAX);
         Self {
