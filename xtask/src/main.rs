@@ -86,7 +86,7 @@ enum Command {
     },
     /// Install what the tests and checks need: Debian packages (as root) and pinned tools
     Setup {
-        /// Debezium Server as well, for `bench events --debezium` (550 MB; needs Java and Maven)
+        /// Debezium Server as well, for `bench events --debezium` (450 MB; needs Java and Maven)
         #[arg(long)]
         debezium: bool,
     },

@@ -4,8 +4,8 @@
 //! in the cache (`tools/NAME-VERSION`, linked from `tools/bin`), so that a clone can be thrown away.
 
 pub(crate) mod corpus;
-mod debian;
 pub(crate) mod debezium;
+mod debian;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

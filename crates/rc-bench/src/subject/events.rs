@@ -122,7 +122,7 @@ pub(super) fn measure(options: &Options) -> Result<Measured> {
 
 fn method(size: Size, debezium: bool) -> String {
     let peer = if debezium {
-        "Debezium Server is 3.0.8, its EventRouter reads a table of its own through a slot, with its defaults: a plain \
+        "Debezium Server is 2.7.3, its EventRouter reads a table of its own through a slot, with its defaults: a plain \
          table without partitions, one message published and acknowledged at a time, at least once, and without \
          leadership or a check of the stream's end."
     } else {
