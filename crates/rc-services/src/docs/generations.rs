@@ -4,6 +4,7 @@
 //! everything of the former is thrown away after it. Which one serves stands in one record that changes as a whole, so
 //! that the end of the process at any point leaves one that serves and, perhaps, one that is gone on with.
 
+mod gauge;
 mod handover;
 mod rebuild;
 mod record;
@@ -19,8 +20,9 @@ use rc_serve::Tree;
 use rc_store::Error;
 use tokio_util::sync::CancellationToken;
 
-pub use rebuild::{BuildingLine, StatusLine};
-use rebuild::{Gauge, Running};
+use gauge::Gauge;
+pub use gauge::{BuildingLine, StatusLine};
+use rebuild::Running;
 pub(super) use record::Record;
 pub use record::{Building, Ended, Outcome, Slot};
 pub(super) use route::router;
@@ -38,6 +40,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How long reads that began before a switch may take before their generation is thrown away.
 const RETIRE_TIME_MAX: Duration = Duration::from_secs(30);
 const RETIRE_LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How long a generation is kept for processes that have not noticed the switch; they look once a second.
+const NOTICE_TIME: Duration = Duration::from_secs(4);
 
 /// Owns the generations of this process's read model.
 pub(super) struct Generations {
@@ -91,7 +96,8 @@ impl Generations {
             return Ok(());
         }
         let record = self.shelf.load().await?;
-        self.serving.switch(self.shelf.open(record.live).await?);
+        self.serving
+            .switch(record.live, self.shelf.open(record.live).await?);
         *held = Some(record);
         Ok(())
     }
@@ -130,6 +136,35 @@ impl Generations {
         }
     }
 
+    /// Serves what another process on the same database has switched to. It keeps the former for [`NOTICE_TIME`].
+    ///
+    /// # Errors
+    /// As the store says.
+    pub(super) async fn adopt(&self) -> Result<(), Error> {
+        if self.running().is_some() {
+            return Ok(());
+        }
+        // In the order of a switch.
+        let mut follower = self.follower.lock().await;
+        let mut held = self.record.lock().await;
+        let Some(record) = held.as_mut() else {
+            return Ok(());
+        };
+        let stored = self.shelf.load().await?;
+        if self.serving.slot() != Some(stored.live) {
+            tracing::info!("another process has switched to another read model");
+            if let Some(former) = follower.take() {
+                former.stop().await;
+            }
+            let next = self.shelf.open(stored.live).await?;
+            self.serving.switch(stored.live, next);
+            self.projector.progress.advance();
+            *follower = self.follow_serving();
+        }
+        *record = stored;
+        Ok(())
+    }
+
     /// The consumer of what serves.
     fn follow_serving(&self) -> Option<Follower> {
         let (reading, serving) = (self.reading.get()?, self.serving.now().ok()?);
@@ -140,7 +175,7 @@ impl Generations {
     async fn clear_spare(&self) {
         let record = self.record.lock().await;
         if let Some(record) = &*record
-            && let Err(error) = self.shelf.clear(record.live.other()).await
+            && let Err(error) = self.clear(record.live.other()).await
         {
             tracing::warn!(
                 code = error.code(),
@@ -158,6 +193,11 @@ impl Generations {
             }
         };
         let stopping = self.tree.stopping();
+        if self.shelf.is_shared() {
+            let _stopped = stopping
+                .run_until_cancelled(tokio::time::sleep(NOTICE_TIME))
+                .await;
+        }
         let read = stopping.run_until_cancelled(tokio::time::timeout(RETIRE_TIME_MAX, read));
         if let Some(Err(_elapsed)) = read.await {
             tracing::warn!("reads of the former read model have not ended; they fail");
@@ -170,13 +210,22 @@ impl Generations {
     async fn discard(&self, generation: Arc<dyn Generation>, slot: Slot) {
         generation.close().await;
         drop(generation);
-        if let Err(error) = self.shelf.clear(slot).await {
+        if let Err(error) = self.clear(slot).await {
             tracing::warn!(
                 code = error.code(),
                 ?error,
                 "a read model that does not serve was not removed"
             );
         }
+    }
+
+    /// Empties a slot, unless another process has switched to it.
+    async fn clear(&self, slot: Slot) -> Result<(), Error> {
+        if self.shelf.load().await?.live == slot {
+            tracing::warn!("another process serves from where a read model was to be removed: it stays");
+            return Ok(());
+        }
+        self.shelf.clear(slot).await
     }
 
     /// How a consumer behaves that builds a generation: what it cannot apply it sets aside, and the handover decides.

@@ -353,12 +353,18 @@ impl Parts {
     }
 
     /// Keeps `/ready` true about the store. `unchecked` is a database, by its schemas, whose tables were not seen yet.
-    fn spawn_probe(&self, generations: &Generations, mut unchecked: Option<[Postgres; 2]>, workers: &Tree) {
+    fn spawn_probe(
+        &self,
+        generations: &Arc<Generations>,
+        mut unchecked: Option<[Postgres; 2]>,
+        workers: &Tree,
+    ) {
         let (store, ready, stopping) = (
             generations.serving(),
             self.store_ready.clone(),
             workers.stopping(),
         );
+        let generations = Arc::clone(generations);
         workers.spawn("docs-api/probe", async move {
             let mut up = unchecked.is_none();
             let pause = || stopping.run_until_cancelled(tokio::time::sleep(PROBE_EVERY));
@@ -371,6 +377,9 @@ impl Parts {
                     _ => {}
                 }
                 up = found.is_ok();
+                if up && let Err(error) = generations.adopt().await {
+                    tracing::debug!(%error, "which read model serves was not looked up");
+                }
                 match found {
                     Ok(()) => ready.set_ready(),
                     Err(why) => ready.set_down(why),

@@ -11,7 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use rc_events::consumer::ConsumerHandle;
 use rc_events::letters::{LetterFilter, Letters};
-use rc_events::replay::JobState;
+use rc_events::replay::{JobState, first_kept};
 use rc_events::replication::SlotHealth;
 use rc_events::{Bus, RelayStatus};
 use rc_model::{Clock, Timestamp};
@@ -199,6 +199,34 @@ pub fn letters(
                         counts.keys
                     )),
                 }
+            }
+            let pause = tokio::time::sleep(COUNT_EVERY);
+            if stopping.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
+    });
+}
+
+/// Shows in `/metrics` how many events a bus keeps, until the tree stops.
+pub fn kept(
+    service: &'static str,
+    bus: impl Fn() -> Option<Arc<dyn Bus>> + Send + 'static,
+    metrics: &Metrics,
+    tree: &Tree,
+) {
+    let gauge = Gauge::<i64>::default();
+    metrics.with_registry(|registry| {
+        registry.register("rc_bus_kept_events", "Events that the bus keeps", gauge.clone());
+    });
+    let stopping = tree.stopping();
+    tree.spawn(format!("{service}/bus-kept"), async move {
+        loop {
+            // A bus that is away is told by its own part of `/ready`.
+            if let Some(bus) = bus()
+                && let Ok((first, tail)) = tokio::try_join!(first_kept(&*bus), bus.tail())
+            {
+                gauge.set(tail.saturating_sub(first));
             }
             let pause = tokio::time::sleep(COUNT_EVERY);
             if stopping.run_until_cancelled(pause).await.is_none() {

@@ -152,6 +152,9 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
         Arc::clone(&deps.clock),
         &helpers,
     );
+    let keeping = Arc::clone(&backend);
+    let keeping = move || Some(Arc::clone(&keeping.load_full()?.bus));
+    watch::kept(SERVICE, keeping, &deps.metrics, &helpers);
     if let Some(bus) = config.bus {
         watch::bus(SERVICE, bus, deps.readiness.component("bus"), &helpers);
     }

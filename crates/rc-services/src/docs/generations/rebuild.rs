@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rc_events::consumer::BusWake;
@@ -13,12 +13,11 @@ use rc_events::{
 use rc_model::{Problem, TraceContext};
 use rc_serve::ApiError;
 use rc_store::{Error, ErrorKind};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::gauge::{Gauge, StatusLine, line};
 use super::handover;
 use super::record::{Building, Ended, Outcome, Record, Slot};
 use super::{AGAIN, Generations};
@@ -44,62 +43,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub(super) struct Running {
     abort: CancellationToken,
     pub(super) gauge: Arc<Gauge>,
-}
-
-/// How far a rebuild is. Written by its task, read by whoever asks.
-#[derive(Debug)]
-pub(super) struct Gauge {
-    began: Instant,
-    /// Where this process found it; -1 before it has looked.
-    from: AtomicI64,
-    position: AtomicI64,
-    tail: AtomicI64,
-    taken_over: AtomicU64,
-}
-
-impl Gauge {
-    fn new() -> Self {
-        Self {
-            began: Instant::now(),
-            from: AtomicI64::new(-1),
-            position: AtomicI64::new(0),
-            tail: AtomicI64::new(0),
-            taken_over: AtomicU64::new(0),
-        }
-    }
-
-    fn at(&self, position: Seq, tail: Seq) {
-        // Neither is known before the first: whoever comes second changes nothing.
-        let _ = self
-            .from
-            .compare_exchange(-1, position, Ordering::Relaxed, Ordering::Relaxed);
-        self.position.store(position, Ordering::Relaxed);
-        self.tail.store(tail, Ordering::Relaxed);
-    }
-}
-
-/// Which generation serves, and how far the next one is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StatusLine {
-    pub consumer: String,
-    /// Where what serves is: `a` or `b`.
-    pub serving: Slot,
-    pub building: Option<BuildingLine>,
-    pub last: Option<Ended>,
-}
-
-/// A rebuild that goes on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct BuildingLine {
-    #[serde(flatten)]
-    pub building: Building,
-    /// Events that it has read, of those that there are.
-    pub done: u64,
-    pub total: u64,
-    /// Events a second since it began, or since the service started; absent before that is known.
-    pub rate: Option<f64>,
-    /// Seconds that the rest takes at this rate.
-    pub left_s: Option<u64>,
 }
 
 /// Why a rebuild does not switch.
@@ -211,7 +154,7 @@ impl Generations {
         };
         let detail = json!({ "rebuild": building.number, "first": first });
         let act = async {
-            self.shelf.clear(record.live.other()).await?;
+            self.clear(record.live.other()).await?;
             let next = Record {
                 building: Some(building.clone()),
                 ..record.clone()
@@ -444,7 +387,7 @@ impl Generations {
         let taken_over = gauge.taken_over.fetch_add(settled, Ordering::Relaxed) + settled;
         self.record_switch(building, taken_over).await?;
         let mut held = self.record.lock().await;
-        let Some(record) = held.as_mut() else {
+        let Some(record) = held.as_mut().filter(|record| record.builds(building.number)) else {
             return Err(Stop::Leaving);
         };
         let next = record.ended(
@@ -455,7 +398,7 @@ impl Generations {
             },
         );
         self.store(record, next).await?;
-        let former = self.serving.switch(Arc::clone(spare));
+        let former = self.serving.switch(live.other(), Arc::clone(spare));
         // Reads that begin from now on must not join those that began before.
         self.projector.progress.advance();
         drop(serving);
@@ -503,7 +446,7 @@ impl Generations {
             self.discard(spare, live.other()).await;
         }
         let stopping = self.tree.stopping();
-        while let Err(error) = self.note_end(live, &ended).await {
+        while let Err(error) = self.note_end(&ended).await {
             tracing::error!(code = error.code(), %error, "the end of a rebuild cannot be noted; until it is, the next start begins it again");
             if stopping
                 .run_until_cancelled(tokio::time::sleep(AGAIN))
@@ -515,14 +458,15 @@ impl Generations {
         }
     }
 
-    async fn note_end(&self, live: Slot, ended: &Ended) -> Result<(), Error> {
+    async fn note_end(&self, ended: &Ended) -> Result<(), Error> {
         let mut held = self.record.lock().await;
         match held.as_mut() {
-            Some(record) => {
-                let next = record.ended(live, ended.clone());
+            Some(record) if record.builds(ended.number) => {
+                let next = record.ended(record.live, ended.clone());
                 self.store(record, next).await
             }
-            None => Ok(()),
+            // Another process has noted what became of it.
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -552,7 +496,7 @@ impl Generations {
             }
             Ok(false) => Error::new(
                 ErrorKind::Conflict,
-                "another process has changed which read model serves: start this one anew",
+                "another process has changed which read model serves",
             ),
             Err(error) => error,
         };
@@ -564,7 +508,7 @@ impl Generations {
                     return Ok(());
                 }
                 Ok(found) => {
-                    record.revision = found.revision;
+                    *record = found;
                     return Err(error);
                 }
                 Err(unknown) => {
@@ -635,28 +579,5 @@ fn asked(building: &Building) -> Asked {
             .map_or(Actor::Service(crate::docs::SERVICE), Actor::OsUser),
         reason: building.reason.clone(),
         trace: TraceContext::start(|| fastrand::u64(..)),
-    }
-}
-
-fn line(building: Building, gauge: Option<&Gauge>) -> BuildingLine {
-    let events = |from: Seq, to: Seq| to.saturating_sub(from).max(0).cast_unsigned();
-    let (mut done, mut total, mut rate) = (0, 0, None);
-    if let Some(gauge) = gauge {
-        let (position, tail) = (
-            gauge.position.load(Ordering::Relaxed),
-            gauge.tail.load(Ordering::Relaxed),
-        );
-        let from = gauge.from.load(Ordering::Relaxed);
-        (done, total) = (events(building.first, position), events(building.first, tail));
-        let seconds = gauge.began.elapsed().as_secs_f64();
-        let here = events(from, position);
-        rate = (from >= 0 && here > 0 && seconds > 0.0).then(|| here as f64 / seconds);
-    }
-    BuildingLine {
-        building,
-        done,
-        total,
-        rate,
-        left_s: rate.map(|rate| (total.saturating_sub(done) as f64 / rate).ceil() as u64),
     }
 }

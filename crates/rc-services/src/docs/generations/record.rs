@@ -85,6 +85,13 @@ impl Record {
         self.last.as_ref().map_or(1, |last| last.number + 1)
     }
 
+    /// Whether this rebuild goes on.
+    pub(super) fn builds(&self, number: u64) -> bool {
+        self.building
+            .as_ref()
+            .is_some_and(|building| building.number == number)
+    }
+
     /// The record after this rebuild ended.
     pub(super) fn ended(&self, live: Slot, ended: Ended) -> Self {
         Self {

@@ -9,12 +9,13 @@ use rc_events::{Applied, Batch, Books};
 use rc_model::TenantId;
 use rc_store::{Database, Error, ErrorKind};
 
+use super::record::Slot;
 use crate::docs::model::{Page, Search, Stored};
 use crate::docs::store::{DocsStore, Generation};
 
 /// What readers are given. Each read goes to one generation from beginning to end; none before the first is open.
 #[derive(Default)]
-pub(in crate::docs) struct Serving(ArcSwapOption<Arc<dyn Generation>>);
+pub(in crate::docs) struct Serving(ArcSwapOption<(Slot, Arc<dyn Generation>)>);
 
 impl Serving {
     /// What serves.
@@ -29,13 +30,19 @@ impl Serving {
                 "the read model is not open yet",
             )
         })?;
-        Ok(Arc::clone(&now))
+        Ok(Arc::clone(&now.1))
     }
 
-    /// Reads that begin from now on go to `next`; gives back what served until now, which may still have some.
-    pub(super) fn switch(&self, next: Arc<dyn Generation>) -> Option<Arc<dyn Generation>> {
-        let former = self.0.swap(Some(Arc::new(next)))?;
-        Some(Arc::clone(&former))
+    /// Where it is.
+    pub(super) fn slot(&self) -> Option<Slot> {
+        Some(self.0.load().as_ref()?.0)
+    }
+
+    /// Reads that begin from now on go to `next`, which is in `slot`; gives back what served until now, which may still
+    /// have some.
+    pub(super) fn switch(&self, slot: Slot, next: Arc<dyn Generation>) -> Option<Arc<dyn Generation>> {
+        let former = self.0.swap(Some(Arc::new((slot, next))))?;
+        Some(Arc::clone(&former.1))
     }
 }
 

@@ -28,6 +28,9 @@ pub(in crate::docs) trait Shelf: Send + Sync {
     /// Throws away what is in `slot`, which nobody has open.
     fn clear(&self, slot: Slot) -> BoxFuture<'_, Result<(), Error>>;
 
+    /// Whether other processes may serve from here.
+    fn is_shared(&self) -> bool;
+
     /// Why there is no room for a second generation beside `live`, if so. `begun`: most of it is there already.
     fn shortage(&self, live: Slot, begun: bool) -> Option<String>;
 }
@@ -164,6 +167,10 @@ impl Shelf for Files {
         .boxed()
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     fn shortage(&self, live: Slot, begun: bool) -> Option<String> {
         let bytes = |path: &PathBuf| fs_err::metadata(path).map_or(0, |found| found.len());
         let more = if begun {
@@ -250,6 +257,10 @@ impl Shelf for Schemas {
             tx.commit().await
         }
         .boxed()
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     fn shortage(&self, _live: Slot, _begun: bool) -> Option<String> {

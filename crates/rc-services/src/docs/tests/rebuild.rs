@@ -1,13 +1,13 @@
 //! A read model built anew beside the one that serves.
 
+mod place;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use rc_events::bus::Publish;
 use rc_events::consumer::BusWake;
 use rc_events::letters::{Edit, LetterFilter, Letters as _, ReplayLetters};
@@ -15,71 +15,22 @@ use rc_events::{Bus, ConsumerOptions, Cursor, NewEvent, Record as BusRecord, Ret
 use rc_model::catalog::Builtin;
 use rc_model::{Clock, Layout, SystemClock, TraceContext};
 use rc_serve::{Metrics, Readiness, Tree};
-use rc_store::{Error, ErrorKind, Postgres, PostgresOptions, StoreUrl};
+use rc_store::{Postgres, PostgresOptions, StoreUrl};
 use rc_test::eventually;
 
+use self::place::Place;
 use super::world::{delete, document, migrate, put, search, tenant};
 use crate::audit::Actor;
 use crate::docs::follow::{Following, Projector, Reading};
-use crate::docs::generations::{Files, Generations, Outcome, Record, Schemas, Shelf, Slot, StatusLine};
+use crate::docs::generations::{Files, Generations, Outcome, Schemas, Shelf, Slot, StatusLine};
 use crate::docs::meters::Meters;
 use crate::docs::model::Stored;
 use crate::docs::postgres::{SCHEMA, SPARE_SCHEMA};
 use crate::docs::progress::Progress;
-use crate::docs::store::{DocsStore, Generation};
+use crate::docs::store::DocsStore;
 use crate::events::acts::{Acts, Asked};
 
 const SOON: Duration = Duration::from_secs(60);
-
-/// Where generations live, and what goes wrong there.
-struct Place {
-    shelf: Arc<dyn Shelf>,
-    /// Nothing but what serves can be opened.
-    gate: AtomicBool,
-    /// The disk is full for a second generation.
-    full: AtomicBool,
-    /// Records cannot be stored, and how often it was tried.
-    stuck: AtomicBool,
-    refused: AtomicU64,
-}
-
-impl Shelf for Place {
-    fn load(&self) -> BoxFuture<'_, Result<Record, Error>> {
-        self.shelf.load()
-    }
-
-    fn save<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<bool, Error>> {
-        if self.stuck.load(Ordering::Relaxed) {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            return std::future::ready(Err(Error::new(ErrorKind::DiskFull, "the disk is full"))).boxed();
-        }
-        self.shelf.save(record)
-    }
-
-    fn open(&self, slot: Slot) -> BoxFuture<'_, Result<Arc<dyn Generation>, Error>> {
-        async move {
-            if self.gate.load(Ordering::Relaxed) && self.shelf.load().await?.live != slot {
-                let retry_after = Duration::from_millis(10);
-                return Err(Error::new(
-                    ErrorKind::Unavailable { retry_after },
-                    "the gate is closed",
-                ));
-            }
-            self.shelf.open(slot).await
-        }
-        .boxed()
-    }
-
-    fn clear(&self, slot: Slot) -> BoxFuture<'_, Result<(), Error>> {
-        self.shelf.clear(slot)
-    }
-
-    fn shortage(&self, _live: Slot, _begun: bool) -> Option<String> {
-        self.full
-            .load(Ordering::Relaxed)
-            .then(|| "there is no room".to_owned())
-    }
-}
 
 /// A platform's events, and the process that makes documents of them.
 struct World {
@@ -139,19 +90,7 @@ impl World {
     }
 
     async fn start(&self) -> Process {
-        let tree = Tree::new();
         let clock: Arc<dyn Clock> = SystemClock::shared();
-        let following = Following::default();
-        let projector = Projector {
-            following: Arc::clone(&following),
-            progress: Progress::new(tree.stopping()),
-            meters: Meters::register(&Metrics::new()),
-            clock: Arc::clone(&clock),
-            ready: Readiness::new().component("projector"),
-            options: ConsumerOptions::default(),
-        };
-        let place = Arc::clone(&self.place) as Arc<dyn Shelf>;
-        let generations = Generations::new(place, projector, tree.clone());
         let layout = Layout::new(self.folder.path());
         let mut acts = None;
         eventually(SOON, "the process before has given its files back", async || {
@@ -161,6 +100,26 @@ impl World {
             acts.is_some()
         })
         .await;
+        self.start_with(acts).await
+    }
+
+    async fn start_without_acts(&self) -> Process {
+        self.start_with(None).await
+    }
+
+    async fn start_with(&self, acts: Option<Acts>) -> Process {
+        let tree = Tree::new();
+        let following = Following::default();
+        let projector = Projector {
+            following: Arc::clone(&following),
+            progress: Progress::new(tree.stopping()),
+            meters: Meters::register(&Metrics::new()),
+            clock: SystemClock::shared(),
+            ready: Readiness::new().component("projector"),
+            options: ConsumerOptions::default(),
+        };
+        let place = Arc::clone(&self.place) as Arc<dyn Shelf>;
+        let generations = Generations::new(place, projector, tree.clone());
         generations.record_in(acts);
         let bus = Arc::clone(&self.bus) as Arc<dyn Bus>;
         let wake = Arc::new(BusWake(Arc::clone(&bus)));
@@ -549,6 +508,30 @@ async fn full(world: World) {
     process.applied(&world).await;
     assert_eq!(process.find("number2").await.len(), 100);
     process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_another_process_on_the_database_serves_what_was_switched_to() {
+    let world = World::postgres().await;
+    let first = world.start().await;
+    world.publish((0..100).map(|id| version(1, id)).collect()).await;
+    first.applied(&world).await;
+    // Its acts have an outbox of their own on PostgreSQL; here it only reads.
+    let second = world.start_without_acts().await;
+    first.begin().await.unwrap();
+    first.ended(Outcome::Switched).await;
+    eventually(SOON, "the other one has noticed", async || {
+        assert_eq!(second.find("word").await.len(), 100);
+        second.generations.adopt().await.unwrap();
+        second.status().await.serving == Slot::B
+    })
+    .await;
+    world.publish((0..100).map(|id| version(2, id)).collect()).await;
+    first.applied(&world).await;
+    second.applied(&world).await;
+    assert_eq!(second.find("number2").await.len(), 100);
+    first.stop().await;
+    second.stop().await;
 }
 
 macro_rules! on_both {
