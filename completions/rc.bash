@@ -31,6 +31,9 @@ _rc() {
             rc,completions)
                 cmd="rc__subcmd__completions"
                 ;;
+            rc,db)
+                cmd="rc__subcmd__db"
+                ;;
             rc,docs)
                 cmd="rc__subcmd__docs"
                 ;;
@@ -85,6 +88,12 @@ _rc() {
             rc__subcmd__catalog,check)
                 cmd="rc__subcmd__catalog__subcmd__check"
                 ;;
+            rc__subcmd__db,advise)
+                cmd="rc__subcmd__db__subcmd__advise"
+                ;;
+            rc__subcmd__db,profile)
+                cmd="rc__subcmd__db__subcmd__profile"
+                ;;
             rc__subcmd__docs,get)
                 cmd="rc__subcmd__docs__subcmd__get"
                 ;;
@@ -99,6 +108,9 @@ _rc() {
                 ;;
             rc__subcmd__events,rebase)
                 cmd="rc__subcmd__events__subcmd__rebase"
+                ;;
+            rc__subcmd__events,rebuild)
+                cmd="rc__subcmd__events__subcmd__rebuild"
                 ;;
             rc__subcmd__events,relay)
                 cmd="rc__subcmd__events__subcmd__relay"
@@ -149,7 +161,7 @@ _rc() {
 
     case "${cmd}" in
         rc)
-            opts="-h -V --output --project --help --version up status logs trace down ingest search docs tenant audit events catalog schema migrate doctor explain completions serve __guard __gen"
+            opts="-h -V --output --project --help --version up status logs trace down ingest search docs tenant audit events db catalog schema migrate doctor explain completions serve __guard __gen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -390,6 +402,84 @@ _rc() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rc__subcmd__db)
+            opts="-h -V --output --project --help --version profile advise"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__db__subcmd__advise)
+            opts="-h -V --output --project --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__db__subcmd__profile)
+            opts="-n -h -V --top --by --plans --markdown --output --project --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --by)
+                    COMPREPLY=($(compgen -W "total p95 calls" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rc__subcmd__docs)
             opts="-h -V --output --project --help --version get"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -499,7 +589,7 @@ _rc() {
             return 0
             ;;
         rc__subcmd__events)
-            opts="-h -V --output --project --help --version status dlq replay verify relay capture install rebase"
+            opts="-h -V --output --project --help --version status dlq replay rebuild verify relay capture install rebase"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -908,6 +998,32 @@ _rc() {
                     return 0
                     ;;
                 --tenant)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__events__subcmd__rebuild)
+            opts="-h -V --reason --status --abort --output --project --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --reason)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

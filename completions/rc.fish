@@ -40,6 +40,7 @@ complete -c rc -n "__fish_rc_needs_command" -f -a "docs" -d 'Look at single docu
 complete -c rc -n "__fish_rc_needs_command" -f -a "tenant" -d 'Tenants and their API keys'
 complete -c rc -n "__fish_rc_needs_command" -f -a "audit" -d 'The audit log: who did what, to what, why and when'
 complete -c rc -n "__fish_rc_needs_command" -f -a "events" -d 'Events: move them, watch them, check them, and decide about those that cannot be applied'
+complete -c rc -n "__fish_rc_needs_command" -f -a "db" -d 'The services\' stores: what their statements cost, and which indexes are missing or unused'
 complete -c rc -n "__fish_rc_needs_command" -f -a "catalog" -d 'Look at the files that describe what runs, and for whom'
 complete -c rc -n "__fish_rc_needs_command" -f -a "schema" -d 'Print the JSON Schema of a file, for editors and other tools'
 complete -c rc -n "__fish_rc_needs_command" -f -a "migrate" -d 'Bring the store\'s schema to what this binary needs'
@@ -174,19 +175,20 @@ json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
 complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -s V -l version -d 'Print version'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -f -a "status" -d 'Show where events are: what waits in outboxes, how far readers are, and what was set aside'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -f -a "dlq" -d 'Dead letters: events that were set aside because they cannot be applied or published'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -f -a "replay" -d 'Give a consumer events of the past once more, and nobody else'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -f -a "verify" -d 'Check that a bus has every event of an outbox once, in order and unchanged, and nothing else'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -f -a "relay" -d 'Move events from a service\'s outbox to a bus, until SIGTERM or Ctrl-C'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -f -a "capture" -d 'Publish every insert, update and delete of PostgreSQL tables to a bus, until SIGTERM or Ctrl-C'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -f -a "install" -d 'Make an outbox in a PostgreSQL database: its tables, and the functions that append an event'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay verify relay capture install rebase" -f -a "rebase" -d 'Let an outbox go on after its PostgreSQL cluster was restored from a copy'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -f -a "status" -d 'Show where events are: what waits in outboxes, how far readers are, and what was set aside'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -f -a "dlq" -d 'Dead letters: events that were set aside because they cannot be applied or published'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -f -a "replay" -d 'Give a consumer events of the past once more, and nobody else'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -f -a "rebuild" -d 'Build a read model anew from history, beside the one that serves, and let it take over'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -f -a "verify" -d 'Check that a bus has every event of an outbox once, in order and unchanged, and nothing else'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -f -a "relay" -d 'Move events from a service\'s outbox to a bus, until SIGTERM or Ctrl-C'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -f -a "capture" -d 'Publish every insert, update and delete of PostgreSQL tables to a bus, until SIGTERM or Ctrl-C'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -f -a "install" -d 'Make an outbox in a PostgreSQL database: its tables, and the functions that append an event'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -f -a "rebase" -d 'Let an outbox go on after its PostgreSQL cluster was restored from a copy'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l from -d 'The outbox: `postgres://user@host:port/database` or `sqlite:PATH`' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l to -d 'The bus: `nats://host:port`, `postgres://…` or `sqlite:PATH`' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l origin -d 'The name under which the bus keeps the outbox\'s place' -r
@@ -225,6 +227,14 @@ complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -l list -d 'Show the newest replays'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from replay" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebuild" -l reason -d 'Why, for the audit log' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebuild" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebuild" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebuild" -l status -d 'Only show how far it is, or how the last one ended'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebuild" -l abort -d 'End it and remove what it has built'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebuild" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebuild" -s V -l version -d 'Print version'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from verify" -l from -d 'The outbox: `postgres://user@host:port/database` or `sqlite:PATH`' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from verify" -l to -d 'The bus: `nats://host:port`, `postgres://…` or `sqlite:PATH`' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from verify" -l origin -d 'The name under which the bus keeps the outbox\'s place' -r
@@ -293,6 +303,29 @@ complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebase" -l accept-loss -d 'Go on although the bus has later events than the outbox'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebase" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebase" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand db; and not __fish_seen_subcommand_from profile advise" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand db; and not __fish_seen_subcommand_from profile advise" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand db; and not __fish_seen_subcommand_from profile advise" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand db; and not __fish_seen_subcommand_from profile advise" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand db; and not __fish_seen_subcommand_from profile advise" -f -a "profile" -d 'Show what statements cost since the services started: the most expensive first'
+complete -c rc -n "__fish_rc_using_subcommand db; and not __fish_seen_subcommand_from profile advise" -f -a "advise" -d 'Say which indexes are missing and which are unused, from what the stores counted'
+complete -c rc -n "__fish_rc_using_subcommand db; and __fish_seen_subcommand_from profile" -s n -l top -d 'How many statements are shown' -r
+complete -c rc -n "__fish_rc_using_subcommand db; and __fish_seen_subcommand_from profile" -l by -d 'What comes first' -r -f -a "total\t'The time of all runs together'
+p95\t'The time that 95 of 100 runs did not exceed'
+calls\t'How often it ran'"
+complete -c rc -n "__fish_rc_using_subcommand db; and __fish_seen_subcommand_from profile" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand db; and __fish_seen_subcommand_from profile" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand db; and __fish_seen_subcommand_from profile" -l plans -d 'Show the plan of each: how the database runs it, whatever its parameters are'
+complete -c rc -n "__fish_rc_using_subcommand db; and __fish_seen_subcommand_from profile" -l markdown -d 'Print it as a page of Markdown'
+complete -c rc -n "__fish_rc_using_subcommand db; and __fish_seen_subcommand_from profile" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand db; and __fish_seen_subcommand_from profile" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand db; and __fish_seen_subcommand_from advise" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand db; and __fish_seen_subcommand_from advise" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand db; and __fish_seen_subcommand_from advise" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand db; and __fish_seen_subcommand_from advise" -s V -l version -d 'Print version'
 complete -c rc -n "__fish_rc_using_subcommand catalog; and not __fish_seen_subcommand_from check" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand catalog; and not __fish_seen_subcommand_from check" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
