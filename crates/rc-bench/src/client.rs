@@ -1,7 +1,9 @@
 //! One request and its answer, for what is not load: preparing, probing, asking how far something is.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::failure::{Failure, Result};
@@ -12,8 +14,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// A keep-alive connection that waits for each answer.
 #[derive(Debug)]
-pub(crate) struct Client {
-    socket: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    socket: S,
     received: Vec<u8>,
 }
 
@@ -27,7 +29,20 @@ impl Client {
             received: Vec::new(),
         })
     }
+}
 
+impl Client<UnixStream> {
+    pub(crate) fn connect_unix(path: &Path) -> Result<Self> {
+        let socket = UnixStream::connect(path)?;
+        socket.set_read_timeout(Some(ANSWER_MAX))?;
+        Ok(Self {
+            socket,
+            received: Vec::new(),
+        })
+    }
+}
+
+impl<S: Read + Write> Client<S> {
     /// Sends a whole request; the status and the body of its answer.
     pub(crate) fn call(&mut self, request: &[u8]) -> Result<(u16, Vec<u8>)> {
         /// Read at once.

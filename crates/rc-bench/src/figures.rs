@@ -28,7 +28,13 @@ pub(crate) struct Figure {
     /// The target is held against the worst value; else against the median.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) worst: bool,
-    /// In the order of measurement.
+    /// Where its median stands for programs that read the results: names from the outermost object inwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
+    /// In the results, and not on the page.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) aside: bool,
+    /// In the order of measurement; none where this build cannot do what would be measured.
     pub(crate) values: Vec<f64>,
 }
 
@@ -60,6 +66,17 @@ pub(crate) struct Figures(Vec<Figure>);
 impl Figures {
     /// Adds one round's value; the first one also makes the row.
     pub(crate) fn push(&mut self, group: &str, name: &str, unit: Unit, value: f64) -> &mut Figure {
+        let figure = self.row(group, name, unit);
+        figure.values.push(value);
+        figure
+    }
+
+    /// A row that says that this build does not support what would be measured.
+    pub(crate) fn unsupported(&mut self, group: &str, name: &str, unit: Unit) {
+        self.row(group, name, unit);
+    }
+
+    fn row(&mut self, group: &str, name: &str, unit: Unit) -> &mut Figure {
         let place = self
             .0
             .iter()
@@ -72,18 +89,26 @@ impl Figures {
                 at_most: None,
                 at_least: None,
                 worst: false,
+                key: None,
+                aside: false,
                 values: Vec::new(),
             });
             self.0.len() - 1
         });
-        let figure = &mut self.0[place];
-        figure.values.push(value);
-        figure
+        &mut self.0[place]
     }
 
-    /// All rows, in the order in which they appeared.
+    /// All rows: groups, and rows within a group, in the order in which they appeared.
     pub(crate) fn into_rows(self) -> Vec<Figure> {
-        self.0
+        let mut groups: Vec<String> = Vec::new();
+        for figure in &self.0 {
+            if !groups.contains(&figure.group) {
+                groups.push(figure.group.clone());
+            }
+        }
+        let mut rows = self.0;
+        rows.sort_by_key(|row| groups.iter().position(|group| *group == row.group));
+        rows
     }
 }
 
@@ -96,6 +121,17 @@ impl Figure {
     /// The value that must be reached.
     pub(crate) fn at_least(&mut self, value: f64) {
         self.at_least = Some(value);
+    }
+
+    /// Its median is found under that key, such as `scenarios.A.victims_p99_ratio`.
+    pub(crate) fn keyed(&mut self, key: impl Into<String>) -> &mut Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// It is kept and not shown.
+    pub(crate) fn aside(&mut self) {
+        self.aside = true;
     }
 
     /// Every single value must meet the target.

@@ -8,6 +8,7 @@
 
 pub(crate) mod answer;
 mod connection;
+pub(crate) mod transport;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem::MaybeUninit;
@@ -17,13 +18,12 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use rc_model::clock::monotonic_ns;
 use rustix::event::epoll;
-use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
-    timerfd_create, timerfd_settime,
-};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::failure::{Failure, Result};
+use crate::timer::Timer;
 use connection::{Connection, Progress};
+use transport::Transport;
 
 /// Longest latency that is told apart, in microseconds.
 const LATENCY_US_MAX: u64 = 120_000_000;
@@ -100,6 +100,8 @@ pub(crate) struct Report {
     pub(crate) lateness_ns: Histogram<u64>,
     /// Requests that were due and never left, or left and were not answered within the grace.
     pub(crate) lost: u64,
+    /// Connections that the other side closed while a request was on them; its answer never came.
+    pub(crate) cut: u64,
 }
 
 impl Report {
@@ -132,13 +134,13 @@ impl Report {
     /// An error unless everything was answered, and with one of these statuses.
     pub(crate) fn expect(&self, wanted: &[u16]) -> Result<()> {
         let answered = self.classes.iter().any(|class| !class.latency_us.is_empty());
-        if self.lost == 0 && self.unwanted(wanted) == 0 && answered {
+        if self.lost == 0 && self.cut == 0 && self.unwanted(wanted) == 0 && answered {
             return Ok(());
         }
         let statuses: Vec<_> = self.classes.iter().map(|class| &class.statuses).collect();
         Err(Failure::new(format!(
-            "{} requests were not answered; answers by class and status: {statuses:?}",
-            self.lost
+            "{} requests were not answered and {} were cut off; answers by class and status: {statuses:?}",
+            self.lost, self.cut
         )))
     }
 }
@@ -152,12 +154,22 @@ pub(crate) enum Mark {
 
 /// Runs one load on this thread until its last answer. `mark` is called at the two moments.
 pub(crate) fn run(load: &Load, requests: &mut dyn Requests, mark: &mut dyn FnMut(Mark)) -> Result<Report> {
-    Run::new(load)?.finish(requests, mark)
+    Run::new(load, &Transport::Tcp, &|| ())?.finish(requests, mark)
+}
+
+/// The same over connections of that kind. `ready` is called when all are open, and its return begins the run.
+pub(crate) fn run_over(
+    transport: &Transport,
+    load: &Load,
+    requests: &mut dyn Requests,
+    ready: &dyn Fn(),
+) -> Result<Report> {
+    Run::new(load, transport, ready)?.finish(requests, &mut |_| {})
 }
 
 struct Run {
     epoll: rustix::fd::OwnedFd,
-    timer: rustix::fd::OwnedFd,
+    timer: Timer,
     connections: Vec<Connection>,
     /// Those without a request, the longest free one first.
     free: VecDeque<usize>,
@@ -199,6 +211,7 @@ struct Tally {
     answers: u64,
     lateness_ns: Histogram<u64>,
     lost: u64,
+    cut: u64,
     /// The times between which intended times count.
     begin: u64,
     end: u64,
@@ -236,24 +249,16 @@ fn histogram(highest: u64) -> Result<Histogram<u64>> {
 }
 
 impl Run {
-    fn new(load: &Load) -> Result<Self> {
+    fn new(load: &Load, transport: &Transport, ready: &dyn Fn()) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let timer = timerfd_create(
-            TimerfdClockId::Monotonic,
-            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
-        )?;
-        epoll::add(
-            &epoll,
-            &timer,
-            epoll::EventData::new_u64(TIMER),
-            epoll::EventFlags::IN,
-        )?;
+        let timer = Timer::new(&epoll, TIMER)?;
         let mut connections = Vec::with_capacity(load.connections);
         for number in 0..load.connections {
-            let connection = Connection::open(load.target)?;
+            let connection = Connection::open(load.target, transport)?;
             connection.watch(&epoll, number as u64)?;
             connections.push(connection);
         }
+        ready();
         let start = monotonic_ns() + 1_000_000;
         let begin = start + nanoseconds(load.warm_up);
         let end = begin + nanoseconds(load.measured);
@@ -275,6 +280,7 @@ impl Run {
                 answers: 0,
                 lateness_ns: histogram(LATENCY_US_MAX * 1000)?,
                 lost: 0,
+                cut: 0,
                 begin,
                 end,
             },
@@ -319,6 +325,7 @@ impl Run {
             generator_cpu: ended.2 - begun.2,
             lateness_ns: self.tally.lateness_ns,
             lost: self.tally.lost,
+            cut: self.tally.cut,
         })
     }
 
@@ -351,7 +358,7 @@ impl Run {
             _ if now < self.schedule.end => self.schedule.end,
             _ => self.schedule.end + nanoseconds(GRACE),
         };
-        self.arm(next.saturating_sub(now).max(1))?;
+        self.timer.arm(next.saturating_sub(now))?;
         let mut space = [MaybeUninit::<epoll::Event>::uninit(); EVENTS_MAX];
         let events = match epoll::wait(&self.epoll, &mut space[..], None) {
             Ok((events, _)) => events,
@@ -375,6 +382,12 @@ impl Run {
         let (status, body) = match connection.advance(epoll, data)? {
             Progress::Waiting => return Ok(()),
             Progress::Closed => return connection.reopen(epoll, data),
+            Progress::Cut => {
+                self.tally.cut += u64::from(self.tally.counts(connection.intended));
+                connection.reopen(epoll, data)?;
+                self.free.push_back(number);
+                return Ok(());
+            }
             Progress::Answered { status, body } => (status, body),
         };
         let now = monotonic_ns();
@@ -400,22 +413,6 @@ impl Run {
             unsent = all.saturating_sub(self.schedule.sent);
         }
         self.tally.lost = waiting as u64 + unsent;
-    }
-
-    fn arm(&self, nanoseconds: u64) -> Result<()> {
-        let value = Timespec {
-            tv_sec: (nanoseconds / 1_000_000_000) as i64,
-            tv_nsec: (nanoseconds % 1_000_000_000) as i64,
-        };
-        let once = Itimerspec {
-            it_interval: Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
-            it_value: value,
-        };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
-        Ok(())
     }
 }
 

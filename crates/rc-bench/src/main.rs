@@ -1,13 +1,14 @@
 //! `rc-bench` measures the built `rc` from outside, beside what people would use instead, and prints figures
 //! as JSON. `cargo xtask bench` builds both, runs this and writes the page.
 //!
-//! It is no part of the product. It calls nothing of the product's code but its clock: what it measures are
-//! the programs as they are shipped. Read first: [`load`], then one of [`subject`].
+//! It is no part of the product. It calls nothing of the product's code but its clock and the names of its files:
+//! what it measures are the programs as they are shipped. Read first: [`load`], then one of [`subject`].
 
 mod backend;
 mod client;
 mod failure;
 mod figures;
+mod haproxy;
 mod load;
 mod naive;
 mod nats;
@@ -16,8 +17,10 @@ mod platform;
 mod procs;
 mod profile;
 mod requests;
+mod rig;
 mod subject;
 mod text;
+mod timer;
 
 use std::io::{BufWriter, Write as _};
 use std::net::SocketAddr;
@@ -28,6 +31,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use backend::Capacity;
 use failure::Result;
 use load::{Arrivals, Load};
 use procs::Cores;
@@ -54,8 +58,11 @@ enum Command {
         #[arg(long)]
         scratch: PathBuf,
         /// The nginx to compare with
-        #[arg(long, default_value = "/usr/sbin/nginx")]
-        nginx: PathBuf,
+        #[arg(long)]
+        nginx: Option<PathBuf>,
+        /// The HAProxy to compare with
+        #[arg(long)]
+        haproxy: Option<PathBuf>,
         /// The unpacked Debezium Server to compare with
         #[arg(long, value_name = "FOLDER")]
         debezium: Option<PathBuf>,
@@ -106,13 +113,22 @@ enum Command {
         #[arg(long, default_value = "doc")]
         run: String,
     },
-    /// Serve the fixed answer that both proxies fetch
+    /// Serve the fixed answer that all proxies fetch
     Backend {
         #[arg(long)]
         port: u16,
         /// The cores to run on, such as `0,1`
         #[arg(long)]
         cores: String,
+        /// Requests that are served at one time; absent, any number
+        #[arg(long, default_value_t = usize::MAX, hide_default_value = true)]
+        slots: usize,
+        /// How long each of them takes
+        #[arg(long, default_value_t = 0)]
+        time_us: u64,
+        /// Real-time priority, where it is permitted
+        #[arg(long)]
+        priority: Option<u8>,
     },
 }
 
@@ -123,6 +139,7 @@ fn main() -> ExitCode {
             rc,
             scratch,
             nginx,
+            haproxy,
             debezium,
             former,
             kept,
@@ -133,6 +150,7 @@ fn main() -> ExitCode {
                 rc,
                 scratch,
                 nginx,
+                haproxy,
                 debezium,
                 former,
                 kept,
@@ -149,7 +167,16 @@ fn main() -> ExitCode {
         } => send(gateway, &key, (connections, items), seconds, &run),
         Command::Profile { rc, scratch } => profile(&rc, &scratch),
         Command::Documents { count, queries } => publish(count, queries),
-        Command::Backend { port, cores } => serve(port, &cores),
+        Command::Backend {
+            port,
+            cores,
+            slots,
+            time_us,
+            priority,
+        } => {
+            let time = Duration::from_micros(time_us);
+            serve(port, &cores, Capacity { slots, time }, priority)
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -200,9 +227,12 @@ fn send(
     Ok(())
 }
 
-fn serve(port: u16, cores: &str) -> Result<()> {
+fn serve(port: u16, cores: &str, capacity: Capacity, priority: Option<u8>) -> Result<()> {
     Cores::parse(cores)?.pin()?;
-    backend::serve(port)
+    if priority.is_some_and(|priority| !procs::real_time(priority)) {
+        say("the service has no real-time priority: it is not permitted here");
+    }
+    backend::serve(port, capacity)
 }
 
 /// Writes what the load is made of, for other tools.

@@ -7,10 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rc_model::Layout;
+use rc_model::catalog::Builtin;
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
 use crate::procs::{self, Cores, Process};
+use crate::rig::tenants::Tenants;
+use crate::rig::tls;
 
 /// Longest start.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -32,6 +36,10 @@ pub(crate) struct Project {
     pub(crate) store_url: Option<String>,
     /// The services of `service-catalog.yaml` below `services:`, indented by two; absent, the built-in ones.
     pub(crate) services: Option<String>,
+    /// More tenants than [`TENANT`].
+    pub(crate) tenants: Tenants,
+    /// Certificate and key of the public door.
+    pub(crate) tls: Option<tls::Files>,
     /// The cores of all its processes.
     pub(crate) cores: Option<Cores>,
 }
@@ -119,6 +127,22 @@ impl Platform {
         Ok(family.intersection(&ours).copied().collect())
     }
 
+    /// The process of the gateway alone.
+    pub(crate) fn gateway(&self) -> Result<u32> {
+        for pid in self.processes()? {
+            let words = fs_err::read(format!("/proc/{pid}/cmdline"))?;
+            if words.split(|byte| *byte == 0).any(|word| word == b"gateway") {
+                return Ok(pid);
+            }
+        }
+        Err(Failure::new("no process of the platform is its gateway"))
+    }
+
+    /// The gateway's door for its owner.
+    pub(crate) fn gateway_socket(&self) -> PathBuf {
+        Layout::new(&self.folder).socket(&Builtin::Gateway.id())
+    }
+
     /// Ends it and waits until it has.
     pub(crate) fn stop(self) -> Result<()> {
         self.supervisor.stop()
@@ -161,6 +185,11 @@ fn write_project(folder: &Path, address: SocketAddr, project: &Project) -> Resul
     if let Some(workers) = project.workers {
         writeln!(file, "  workers: {workers}").expect("writing to a string cannot fail");
     }
+    if let Some(files) = &project.tls {
+        let (certificate, key) = (files.certificate.display(), files.key.display());
+        writeln!(file, "  tls: {{certificate: \"{certificate}\", key: \"{key}\"}}")
+            .expect("writing to a string cannot fail");
+    }
     file.push_str("logs:\n  level: warn\n  access: off\n");
     if let Some(traces) = project.traces {
         let traces = if traces { "on" } else { "off" };
@@ -170,12 +199,7 @@ fn write_project(folder: &Path, address: SocketAddr, project: &Project) -> Resul
         writeln!(file, "store:\n  url: \"{url}\"").expect("writing to a string cannot fail");
     }
     fs_err::write(folder.join("royalcrown.yaml"), file)?;
-    fs_err::write(
-        folder.join("tenants.yaml"),
-        format!(
-            "tenants:\n  {TENANT}:\n    tier: gold\n    rps: {{rate: {LIMIT_RPS}/s, burst: {LIMIT_RPS}}}\n"
-        ),
-    )?;
+    write_tenants(folder, &project.tenants)?;
     if let Some(services) = &project.services {
         fs_err::write(
             folder.join("service-catalog.yaml"),
@@ -183,6 +207,15 @@ fn write_project(folder: &Path, address: SocketAddr, project: &Project) -> Resul
         )?;
     }
     Ok(())
+}
+
+/// Writes `tenants.yaml` with [`TENANT`] and these.
+pub(crate) fn write_tenants(folder: &Path, tenants: &Tenants) -> Result<()> {
+    let text = format!(
+        "tenants:\n  {TENANT}: {{tier: gold, rps: {{rate: {LIMIT_RPS}/s, burst: {LIMIT_RPS}}}}}\n{}",
+        tenants.yaml()
+    );
+    Ok(fs_err::write(folder.join("tenants.yaml"), text)?)
 }
 
 /// A port that was free a moment ago.

@@ -8,9 +8,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rc_model::clock::monotonic_ns;
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::failure::{Failure, Result};
+
+/// Longest start of a peer.
+pub(crate) const PEER_START_MAX: Duration = Duration::from_secs(10);
 
 /// Runs `"$@"`, says its process id, and ends it at the end of standard input: however the bench ends, the
 /// kernel closes the other side. A program that does not end upon SIGTERM is killed.
@@ -55,6 +59,13 @@ impl Process {
         let pid = line.trim().parse();
         let pid = pid.map_err(|_e| Failure::new(format!("{} did not start", program.display())))?;
         Ok(Self { watchdog, pid })
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| Failure::new("a process id is not negative"))?;
+        Ok(kill_process(pid, signal)?)
     }
 
     /// Asks it to end and waits until it has.
@@ -129,6 +140,19 @@ impl Cores {
         sched_setaffinity(None, &before)?;
         Ok(done)
     }
+}
+
+/// Puts this thread before everything that has no such priority (`SCHED_FIFO`); `false` where that is not
+/// permitted. By `chrt` of util-linux: the call itself is not in safe Rust.
+pub(crate) fn real_time(priority: u8) -> bool {
+    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let mut command = Command::new("chrt");
+    command
+        .args(["--fifo", "--pid", &priority.to_string(), &thread])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 /// Ids of all processes that run the file `program`.
@@ -269,7 +293,6 @@ pub(crate) fn wait_until(limit: Duration, what: &str, mut holds: impl FnMut() ->
     Ok(())
 }
 
-/// The end of a log, for an error message.
 /// Memory of a process that is in RAM, its share of what is shared.
 pub(crate) fn resident_mib(pid: u32) -> Result<f64> {
     let rollup = fs_err::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
@@ -285,6 +308,7 @@ pub(crate) fn resident_mib(pid: u32) -> Result<f64> {
         .ok_or_else(|| Failure::new(format!("process {pid} has no `Pss`")))
 }
 
+/// The end of a log, for an error message.
 pub(crate) fn tail(log: &Path) -> String {
     /// Enough for the last lines.
     const BYTES: usize = 2_000;

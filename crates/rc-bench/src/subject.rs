@@ -3,8 +3,10 @@
 mod events;
 mod gateway;
 mod ingest;
+mod isolation;
 pub(crate) mod mixed;
 mod statements;
+mod surge;
 mod sustained;
 mod telemetry;
 
@@ -16,7 +18,7 @@ use crate::figures::Measured;
 /// A subject, by the name of its results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Subject {
-    /// CPU time of a proxied request, beside nginx
+    /// CPU time of a proxied request and what a noisy tenant costs others, beside nginx and HAProxy
     Gateway,
     /// Batches and singles, beside plain inserts and binary COPY
     Ingest,
@@ -37,7 +39,9 @@ pub(crate) enum Subject {
 pub(crate) struct Options {
     pub(crate) rc: PathBuf,
     pub(crate) scratch: PathBuf,
-    pub(crate) nginx: PathBuf,
+    /// The peers of the gateway; without one, the gateway is measured alone.
+    pub(crate) nginx: Option<PathBuf>,
+    pub(crate) haproxy: Option<PathBuf>,
     /// The unpacked Debezium Server to compare with
     pub(crate) debezium: Option<PathBuf>,
     /// A former release build of `rc` to compare with

@@ -65,6 +65,25 @@ fn slow_telemetry_is_measured_in_pairs() {
     assert!(value(&figures, "2000", "cost of telemetry").is_finite());
 }
 
+/// Without peers: those are not installed for tests.
+#[test]
+fn slow_victims_and_noise_meet_at_the_gateway() {
+    let figures = figures("gateway");
+    assert!(value(&figures, "saturation", "CPU a request, gateway") > 1.0);
+    for group in ["idle", "A:", "A20:", "D:"] {
+        assert!(value(&figures, group, "victims, p99, gateway") > 0.0, "{group}");
+    }
+    assert!(value(&figures, "A:", "noise refused, gateway") > 0.0);
+    let reloads = "F: 10,000 tenants";
+    assert!(value(&figures, reloads, "reloads in a minute, gateway") > 0.0);
+    assert!(value(&figures, reloads, "memory with 10,000 tenants, gateway") > 1.0);
+    // What a build cannot do is there, without a value.
+    for group in ["B:", "C:", "E:", "a thousand concurrent misses"] {
+        let of_group = |figure: &&serde_json::Value| figure["group"].as_str().unwrap().starts_with(group);
+        assert!(figures.iter().any(|figure| of_group(&figure)), "{group}");
+    }
+}
+
 #[test]
 fn slow_a_stream_is_acknowledged_and_found() {
     let figures = figures("sustained");

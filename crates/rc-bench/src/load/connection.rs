@@ -1,18 +1,15 @@
 //! One keep-alive connection with at most one request on it.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use rustix::event::epoll;
 
 use super::answer;
+use super::transport::{Stream, Transport};
 use crate::failure::{Failure, Result};
-
-/// Longest wait for a connection to be accepted.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// What is read at once; the answers of the bench's requests are shorter.
 const READ_BYTES: usize = 64 << 10;
@@ -23,13 +20,16 @@ pub(super) enum Progress {
     Waiting,
     /// The other side closed it between two requests.
     Closed,
+    /// The other side closed it before the answer was complete.
+    Cut,
     /// The answer is complete; its body is that range of what was received.
     Answered { status: u16, body: Range<usize> },
 }
 
 pub(super) struct Connection {
     target: SocketAddr,
-    socket: TcpStream,
+    transport: Transport,
+    socket: Stream,
     request: Vec<u8>,
     written: usize,
     /// Whether epoll is asked for room to write.
@@ -38,6 +38,8 @@ pub(super) struct Connection {
     filled: usize,
     busy: bool,
     closes: bool,
+    /// The other side does not take what is written any more.
+    broken: bool,
     /// Of the request that is on its way.
     pub(super) class: usize,
     pub(super) intended: u64,
@@ -46,10 +48,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn open(target: SocketAddr) -> Result<Self> {
+    pub(super) fn open(target: SocketAddr, transport: &Transport) -> Result<Self> {
         Ok(Self {
             target,
-            socket: connect(target)?,
+            transport: transport.clone(),
+            socket: transport.connect(target)?,
             request: Vec::new(),
             written: 0,
             waits_for_room: false,
@@ -57,6 +60,7 @@ impl Connection {
             filled: 0,
             busy: false,
             closes: false,
+            broken: false,
             class: 0,
             intended: 0,
             free_since: 0,
@@ -65,7 +69,7 @@ impl Connection {
 
     pub(super) fn watch(&self, epoll: impl AsFd, data: u64) -> Result<()> {
         let data = epoll::EventData::new_u64(data);
-        Ok(epoll::add(epoll, &self.socket, data, epoll::EventFlags::IN)?)
+        Ok(epoll::add(epoll, self.socket.tcp(), data, epoll::EventFlags::IN)?)
     }
 
     /// Takes a request, leaves the last one's memory in its place, and writes what there is room for.
@@ -106,26 +110,31 @@ impl Connection {
 
     /// A new socket in the place of the old one, which leaves epoll by being closed.
     pub(super) fn reopen(&mut self, epoll: impl AsFd, data: u64) -> Result<()> {
-        self.socket = connect(self.target)?;
+        self.socket = self.transport.connect(self.target)?;
+        self.busy = false;
+        self.filled = 0;
         self.closes = false;
+        self.broken = false;
         self.waits_for_room = false;
         self.watch(epoll, data)
     }
 
     fn write(&mut self, epoll: impl AsFd, data: u64) -> Result<()> {
-        while self.written < self.request.len() {
+        while self.written < self.request.len() && !self.broken {
             match self.socket.write(&self.request[self.written..]) {
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Reading tells whether an answer came before that.
+                Err(error) if is_cut(&error) => self.broken = true,
                 Err(error) => return Err(Failure::new(format!("a request cannot be written: {error}"))),
             }
         }
-        let wants_room = self.written < self.request.len();
+        let wants_room = self.written < self.request.len() && !self.broken;
         if wants_room != self.waits_for_room {
             let mut flags = epoll::EventFlags::IN;
             flags.set(epoll::EventFlags::OUT, wants_room);
-            epoll::modify(epoll, &self.socket, epoll::EventData::new_u64(data), flags)?;
+            epoll::modify(epoll, self.socket.tcp(), epoll::EventData::new_u64(data), flags)?;
             self.waits_for_room = wants_room;
         }
         Ok(())
@@ -140,13 +149,14 @@ impl Connection {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                 return Ok(Progress::Waiting);
             }
+            Err(error) if is_cut(&error) => 0,
             Err(error) => return Err(Failure::new(format!("an answer cannot be read: {error}"))),
         };
         if count == 0 && !self.busy {
             return Ok(Progress::Closed);
         }
         if count == 0 {
-            return Err(Failure::new("a connection was closed while it was in use"));
+            return Ok(Progress::Cut);
         }
         if !self.busy {
             return Err(Failure::new("an answer came that nobody asked for"));
@@ -165,10 +175,10 @@ impl Connection {
     }
 }
 
-fn connect(target: SocketAddr) -> Result<TcpStream> {
-    let socket = TcpStream::connect_timeout(&target, CONNECT_MAX)
-        .map_err(|error| Failure::new(format!("no connection to {target}: {error}")))?;
-    socket.set_nodelay(true)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+/// Whether the other side is gone.
+fn is_cut(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof
+    )
 }

@@ -2,7 +2,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{Arrivals, Load, Mark, Same, run};
-use crate::backend;
+use crate::backend::{self, Capacity};
 use crate::platform::free_port;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -10,7 +10,7 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 /// The bench's own service, on a thread that ends with the test process.
 fn backend() -> SocketAddr {
     let port = free_port().unwrap();
-    std::thread::spawn(move || backend::serve(port));
+    std::thread::spawn(move || backend::serve(port, Capacity::UNBOUNDED));
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     while std::net::TcpStream::connect(address).is_err() {
         std::thread::yield_now();
@@ -110,6 +110,8 @@ fn a_closed_connection_in_use_is_a_failure_and_not_a_wait() {
         &load(target, Arrivals::Rate(100.0)),
         &mut Same(REQUEST.to_vec()),
         &mut |_| {},
-    );
-    assert!(report.is_err());
+    )
+    .unwrap();
+    assert!(report.cut > 0);
+    assert!(report.expect(&[200]).is_err());
 }
