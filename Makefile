@@ -1,7 +1,7 @@
 # One line a target: the work is in `cargo xtask`, which says the same with `cargo xtask help`.
 # Arguments go through ARGS: `make up ARGS=--detach`.
 .DEFAULT_GOAL := help
-.PHONY: up test bench bench-events chaos lint gen audit help
+.PHONY: up test bench bench-events bench-gateway chaos lint gen audit help
 
 up: ## build the platform and run it with the embedded default
 	@cargo xtask up $(ARGS)
@@ -14,6 +14,9 @@ bench: ## measure a release build and write docs/benchmarks.md
 
 bench-events: ## the same for events alone: relay, JetStream, replay
 	@cargo xtask bench events $(ARGS)
+
+bench-gateway: ## the same for the gateway: CPU and isolation beside nginx and HAProxy
+	@cargo xtask bench gateway $(ARGS)
 
 chaos: ## break the event engine in every known way; writes its report into docs/reliability.md
 	@cargo xtask chaos $(ARGS)

@@ -10,15 +10,18 @@ mod documents;
 mod former;
 mod load;
 mod memory;
-mod nginx;
 mod page;
+mod peers;
+mod picture;
 mod platform;
 mod scratch;
 mod tree;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use crate::cx::Cx;
 use crate::process::{self, Stop};
@@ -26,6 +29,9 @@ use crate::suite;
 
 /// The generated page.
 pub(crate) const PAGE: &str = "docs/benchmarks.md";
+
+/// The picture of isolation, made from the gateway's results.
+pub(crate) const PICTURE: &str = "docs/isolation.svg";
 
 /// Where results are kept, one file for each subject.
 const RESULTS: &str = "bench/results";
@@ -36,7 +42,7 @@ const ROUNDS_MIN: usize = 5;
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What to measure; without any, everything but `build`, `events` and `statements`
+    /// What to measure; without any, everything but `build`, `events`, `statements` and `gateway`
     subjects: Vec<Subject>,
     /// One short round of each: shows that everything works; prints, and writes nothing
     #[arg(long)]
@@ -47,7 +53,7 @@ pub(crate) struct Args {
     /// The unpacked Debezium Server that `events` compares with
     #[arg(long, value_name = "FOLDER")]
     debezium: Option<PathBuf>,
-    /// The commit that `statements` compares with: it is built in a work tree of its own
+    /// The commit that `statements` compares with, and `gateway` under surge: it is built in a work tree of its own
     #[arg(long, value_name = "COMMIT")]
     against: Option<String>,
     /// Look at what the outbox keeps after this many events instead of 10^7; prints, and writes nothing
@@ -64,7 +70,7 @@ pub(crate) struct Args {
 enum Subject {
     /// Start, memory, `rc ingest`, until the last document is found
     Platform,
-    /// CPU time of a proxied request, beside nginx
+    /// CPU time of a proxied request and what a noisy tenant costs others, beside nginx and HAProxy (long)
     Gateway,
     /// Batches and singles on both stores, beside plain inserts and binary COPY
     Ingest,
@@ -84,9 +90,8 @@ enum Subject {
 
 impl Subject {
     /// Those that are measured when none is named.
-    const USUAL: [Self; 6] = [
+    const USUAL: [Self; 5] = [
         Self::Platform,
-        Self::Gateway,
         Self::Ingest,
         Self::Sustained,
         Self::Mixed,
@@ -111,7 +116,7 @@ impl Subject {
     fn minutes(self) -> f64 {
         match self {
             Self::Platform => 0.5,
-            Self::Gateway => 3.5,
+            Self::Gateway => 60.0,
             Self::Ingest => 5.0,
             Self::Events => 40.0,
             Self::Sustained => 3.0,
@@ -119,6 +124,14 @@ impl Subject {
             Self::Telemetry => 3.0,
             Self::Statements => 10.0,
             Self::Build => 30.0,
+        }
+    }
+
+    /// What measures it again.
+    fn command(self) -> String {
+        match self {
+            Self::Gateway | Self::Events => format!("make bench-{}", self.name()),
+            subject => format!("make bench ARGS={}", subject.name()),
         }
     }
 
@@ -186,6 +199,9 @@ struct Results {
     commit: String,
     machine: Machine,
     figures: Vec<Figure>,
+    /// Medians of single figures, for programs that read the results.
+    #[serde(flatten)]
+    summary: Map<String, Value>,
 }
 
 /// What the numbers depend on.
@@ -214,9 +230,15 @@ struct Figure {
     /// The target is held against the worst value; else against the median.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     worst: bool,
-    #[serde(default)]
+    /// Where its median stands in the results for other programs: names from the outermost object inwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    /// In the results, and not on the page.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    aside: bool,
+    #[serde(default, skip_serializing_if = "is_nan")]
     median: f64,
-    /// One value a round, in the order of measurement.
+    /// One value a round, in the order of measurement; none where this build cannot do what would be measured.
     values: Vec<f64>,
 }
 
@@ -265,6 +287,8 @@ impl Figure {
             at_most,
             at_least: None,
             worst: false,
+            key: None,
+            aside: false,
             median: f64::NAN,
             values,
         }
@@ -280,6 +304,11 @@ impl Figure {
         self
     }
 
+    /// Whether this build can do what is measured.
+    fn is_supported(&self) -> bool {
+        !self.values.is_empty()
+    }
+
     fn lowest(&self) -> f64 {
         self.values.iter().copied().fold(f64::INFINITY, f64::min)
     }
@@ -288,8 +317,11 @@ impl Figure {
         self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
     }
 
-    /// Whether the target is met; `None` without one.
+    /// Whether the target is met; `None` without one, and without a value.
     fn met(&self) -> Option<bool> {
+        if !self.is_supported() {
+            return None;
+        }
         if let Some(most) = self.at_most {
             let judged = if self.worst { self.highest() } else { self.median };
             return Some(judged <= most);
@@ -297,6 +329,30 @@ impl Figure {
         let judged = if self.worst { self.lowest() } else { self.median };
         self.at_least.map(|least| judged >= least)
     }
+}
+
+/// Without a value there is no median, and JSON has no word for it.
+fn is_nan(median: &f64) -> bool {
+    median.is_nan()
+}
+
+/// The medians of all figures with a key, nested as their keys say.
+fn summary(figures: &[Figure]) -> Map<String, Value> {
+    let mut summary = Map::new();
+    for figure in figures.iter().filter(|figure| figure.is_supported()) {
+        let Some(key) = &figure.key else { continue };
+        let mut names: Vec<&str> = key.split('.').collect();
+        let last = names.pop().unwrap_or_default();
+        let mut object = &mut summary;
+        for name in names {
+            let inner = object.entry(name).or_insert_with(|| json!({}));
+            object = inner
+                .as_object_mut()
+                .expect("a key's names are of objects but the last");
+        }
+        object.insert(last.to_owned(), json!(figure.median));
+    }
+    summary
 }
 
 /// The middle value; of an even number of values, the mean of the middle two.
@@ -365,9 +421,15 @@ pub(crate) fn run(cx: &Cx, args: &Args) -> Result<(), Stop> {
             return verdict(&failed);
         }
     }
-    let page = page(cx)?.ok_or_else(|| Stop::usage(format!("there are no results in {RESULTS}")))?;
-    fs_err::write(cx.root.join(PAGE), &page)?;
-    println!("{page}");
+    let pages = pages(cx)?;
+    let page = pages.get(PAGE);
+    println!(
+        "{}",
+        page.ok_or_else(|| Stop::usage(format!("there are no results in {RESULTS}")))?
+    );
+    for (path, text) in &pages {
+        fs_err::write(cx.root.join(path), text)?;
+    }
     verdict(&failed)
 }
 
@@ -384,18 +446,26 @@ fn one(cx: &Cx, subject: Subject, programs: &Programs, quick: bool, publish: boo
     if publish {
         publishable(&measured)?;
     }
+    let figures: Vec<Figure> = measured.figures.into_iter().map(Figure::rounded).collect();
     let results = Results {
         subject,
         method: measured.method,
-        command: format!("make bench ARGS={}", subject.name()),
+        command: subject.command(),
         commit: commit(cx)?,
         machine: machine()?,
-        figures: measured.figures.into_iter().map(Figure::rounded).collect(),
+        summary: summary(&figures),
+        figures,
     };
     if publish {
         return save(cx, &results);
     }
-    println!("{}", page::render(&[results]));
+    println!("{}", page::render(std::slice::from_ref(&results)));
+    println!("{}", Value::Object(results.summary.clone()));
+    if let Some(svg) = picture::render(&results) {
+        let file = cx.target.join("bench/isolation.svg");
+        fs_err::write(&file, svg)?;
+        eprintln!("bench: the picture is {}", file.display());
+    }
     Ok(())
 }
 
@@ -425,11 +495,11 @@ impl Args {
     }
 }
 
-/// The page as it follows from the results; `None` when there are none.
-pub(crate) fn page(cx: &Cx) -> Result<Option<String>, Stop> {
+/// The page and its picture as they follow from the results, by their paths; nothing when there are none.
+pub(crate) fn pages(cx: &Cx) -> Result<BTreeMap<&'static str, String>, Stop> {
     let folder = cx.root.join(RESULTS);
     if !folder.is_dir() {
-        return Ok(None);
+        return Ok(BTreeMap::new());
     }
     let mut all = Vec::new();
     for file in fs_err::read_dir(&folder)? {
@@ -441,7 +511,16 @@ pub(crate) fn page(cx: &Cx) -> Result<Option<String>, Stop> {
         }
     }
     all.sort_by_key(|results| results.subject);
-    Ok((!all.is_empty()).then(|| page::render(&all)))
+    let mut pages = BTreeMap::new();
+    if !all.is_empty() {
+        pages.insert(PAGE, page::render(&all));
+    }
+    pages.extend(
+        all.iter()
+            .find_map(picture::render)
+            .map(|picture| (PICTURE, picture)),
+    );
+    Ok(pages)
 }
 
 fn save(cx: &Cx, results: &Results) -> Result<(), Stop> {

@@ -96,8 +96,8 @@ fn wanted(cx: &Cx, rc: &Path) -> Result<Files, Stop> {
             .arg(out.path()),
     )?;
     let mut files = collect(out.path())?;
-    if let Some(page) = bench::page(cx)? {
-        files.insert(bench::PAGE.into(), page.into_bytes());
+    for (path, text) in bench::pages(cx)? {
+        files.insert(path.into(), text.into_bytes());
     }
     Ok(files)
 }

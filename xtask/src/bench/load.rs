@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use super::{Measured, Programs, Subject, nginx, scratch};
+use super::{Measured, Programs, Subject, peers, scratch};
 use crate::cx::Cx;
 use crate::process::{self, Stop};
 
@@ -21,7 +21,8 @@ pub(super) fn measure(cx: &Cx, subject: Subject, programs: &Programs, quick: boo
     command.args(["run", subject.name(), "--rc"]).arg(&rc);
     command.arg("--scratch").arg(&work).stdin(Stdio::null());
     if subject == Subject::Gateway {
-        command.arg("--nginx").arg(nginx::program(cx)?);
+        command.arg("--nginx").arg(peers::nginx(cx)?);
+        command.arg("--haproxy").arg(peers::haproxy(cx)?);
     }
     if subject == Subject::Events {
         if let Some(debezium) = &programs.debezium {
@@ -31,7 +32,7 @@ pub(super) fn measure(cx: &Cx, subject: Subject, programs: &Programs, quick: boo
             command.arg("--kept").arg(kept.to_string());
         }
     }
-    if let (Subject::Statements, Some(former)) = (subject, &programs.former) {
+    if let (Subject::Gateway | Subject::Statements, Some(former)) = (subject, &programs.former) {
         // Under the name of the new one: what a person sees of both is the same.
         let folder = folder.path().join("former");
         fs_err::create_dir(&folder)?;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Figure, Results, Unit};
+use super::{Figure, Results, Unit, picture};
 
 pub(super) fn render(all: &[Results]) -> String {
     let mut page = String::from(
@@ -19,6 +19,7 @@ pub(super) fn render(all: &[Results]) -> String {
             commit,
             machine,
             figures,
+            summary: _,
         } = results;
         write!(
             page,
@@ -32,8 +33,11 @@ pub(super) fn render(all: &[Results]) -> String {
             kernel = machine.kernel,
         )
         .expect("writing to a string cannot fail");
+        if picture::render(results).is_some() {
+            page.push_str("\n![What tenants wait while another one is noisy](isolation.svg)\n");
+        }
         let mut group = None;
-        for figure in figures {
+        for figure in figures.iter().filter(|figure| !figure.aside) {
             if group != Some(&figure.group) {
                 group = Some(&figure.group);
                 if !figure.group.is_empty() {
@@ -82,6 +86,9 @@ fn targets(all: &[Results]) -> String {
 
 fn row(figure: &Figure) -> String {
     let unit = figure.unit;
+    if !figure.is_supported() {
+        return format!("| {} | not supported by this build |  |  |  |  |\n", figure.name);
+    }
     format!(
         "| {} | {} | {} | {} | {} | {} |\n",
         figure.name,

@@ -1,7 +1,7 @@
 use super::documents::{self, cut, without_marks};
 use super::memory::pss_kib;
 use super::{Args, Figure, Machine, Measured, Results, Subject, Unit};
-use super::{kernel_series, machine, median, page, publishable, scratch};
+use super::{kernel_series, machine, median, page, publishable, scratch, summary};
 use crate::cx::Cx;
 
 #[test]
@@ -97,6 +97,7 @@ fn the_page_shows_every_figure_with_its_target_and_survives_a_round_trip() {
             ),
             behind,
         ],
+        summary: serde_json::Map::new(),
     };
     let text = serde_json::to_string(&results).unwrap();
     assert_eq!(serde_json::from_str::<Results>(&text).unwrap(), results);
@@ -141,6 +142,41 @@ fn what_rc_bench_prints_is_read() {
     let first = measured.figures[0].clone().rounded();
     assert_eq!((first.median, first.met()), (2.0, Some(false)));
     assert_eq!(measured.figures[1].met(), Some(true));
+}
+
+#[test]
+fn what_a_build_cannot_do_is_said_and_has_no_number() {
+    let text = r#"{"group": "C: a tenant", "name": "victims", "unit": "x", "at_most": 1.8, "values": []}"#;
+    let unsupported = serde_json::from_str::<Figure>(text).unwrap().rounded();
+    assert_eq!(unsupported.met(), None);
+    let again: Figure = serde_json::from_str(&serde_json::to_string(&unsupported).unwrap()).unwrap();
+    assert!(!again.is_supported());
+    let measured = Measured {
+        method: String::new(),
+        rounds_min: 5,
+        figures: vec![unsupported],
+    };
+    assert!(publishable(&measured).is_ok());
+    assert!(summary(&measured.figures).is_empty());
+}
+
+#[test]
+fn keys_become_nested_objects_with_medians() {
+    let keyed = |key: &str, value: f64| Figure {
+        key: Some(key.to_owned()),
+        ..Figure::new("what", Unit::Times, None, vec![value])
+    };
+    let figures = [
+        keyed("cpu_ratio_haproxy", 0.8),
+        keyed("scenarios.A.victims_p99_ratio", 1.2),
+        keyed("scenarios.C.victims_p99_ratio", 1.7),
+        Figure::new("without one", Unit::Times, None, vec![3.0]),
+    ];
+    let expected = serde_json::json!({
+        "cpu_ratio_haproxy": 0.8,
+        "scenarios": {"A": {"victims_p99_ratio": 1.2}, "C": {"victims_p99_ratio": 1.7}},
+    });
+    assert_eq!(serde_json::Value::Object(summary(&figures)), expected);
 }
 
 #[test]
