@@ -1,4 +1,4 @@
-//! A disk that loses its power: what was not synced is gone.
+//! A disk that loses its power: what was not synced is gone. And one that is full.
 //!
 //! It is a real ext4 on a loop device in memory. The cut is ext4's own shutdown without flushing its journal: pages,
 //! delayed allocations, names and sizes that no sync has asked for are dropped, and the next mount recovers from the
