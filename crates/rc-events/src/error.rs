@@ -112,6 +112,10 @@ pub struct Refused {
     pub index: usize,
     /// `tenant/topic/key number`
     pub place: String,
+    /// A word for the kind of fault, as in [`Poison::class`].
+    pub class: &'static str,
+    /// The stable code of the fault.
+    pub code: &'static str,
     /// Why.
     pub why: String,
 }
@@ -208,7 +212,7 @@ impl Error {
             Self::Moved(_) => "RC-EVT-007",
             Self::Damaged(_) => "RC-EVT-008",
             Self::Store { .. } => "RC-EVT-009",
-            Self::Refused(_) => "RC-EVT-010",
+            Self::Refused(refused) => refused.code,
             Self::Poison(_) => "RC-EVT-011",
             Self::Unreachable { .. } => "RC-EVT-012",
             Self::Server(fault) => fault.code,

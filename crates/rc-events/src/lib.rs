@@ -22,6 +22,7 @@ pub mod outbox;
 pub mod relay;
 pub mod replay;
 pub mod replication;
+pub mod schema;
 pub mod slot;
 pub mod verify;
 

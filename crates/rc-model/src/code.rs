@@ -110,6 +110,11 @@ pub const EVT: &[Code] = &[
     code("RC-EVT-050", "the place of the events is not one"),
     code("RC-EVT-051", "a request about events is malformed"),
     code("RC-EVT-052", "there is no such dead letter"),
+    code("RC-EVT-060", "an event breaks its schema"),
+    code("RC-EVT-061", "the type or version of an event is not known"),
+    code("RC-EVT-062", "a schema of events cannot be read"),
+    code("RC-EVT-063", "what schemas are compared with is not there"),
+    code("RC-EVT-064", "an upcaster cannot read an event"),
     code("RC-EVT-070", "a rebuild cannot begin or end as asked"),
 ];
 
@@ -184,6 +189,7 @@ pub const ING: &[Code] = &[
     code("RC-ING-030", "request failed"),
     code("RC-ING-031", "disk is nearly full"),
     code("RC-ING-032", "too much waits to be indexed"),
+    code("RC-ING-033", "document breaks the project's schema"),
 ];
 
 /// The ledger: its engine up to 019, the service and the commands from 020.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use rc_events::schema::{Registry, Schema, Subject};
 use rc_model::{TenantId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,18 @@ pub const DELETED: &str = "doc.deleted.v1";
 
 /// Version of both payload shapes.
 pub const SCHEMA: u16 = 1;
+
+/// The schemas of both payloads: file names and texts.
+pub const SCHEMAS: [(&str, &str); 2] = [
+    (
+        "doc.deleted.v1.json",
+        include_str!("../../../schemas/doc.deleted.v1.json"),
+    ),
+    (
+        "doc.put.v1.json",
+        include_str!("../../../schemas/doc.put.v1.json"),
+    ),
+];
 
 /// Longest title in bytes of UTF-8.
 pub const TITLE_BYTES_MAX: usize = 4 << 10;
@@ -42,6 +55,24 @@ pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
 /// The members of a document, in the order in which they are written.
 pub const MEMBERS: [&str; 5] = ["id", "title", "text", "attrs", "time"];
+
+/// [`SCHEMAS`], compiled.
+#[must_use]
+pub fn schemas() -> Registry {
+    let parse = |(file, text)| Schema::parse(file, text).expect("a test reads our schemas");
+    Registry::new(SCHEMAS.map(parse))
+}
+
+/// What a project's own schema demands of documents beyond ours, if anything.
+#[must_use]
+pub fn stricter(schemas: &Registry) -> Option<Schema> {
+    let subject = Subject::of_file("doc.put.v1.json")?;
+    let (theirs, ours) = (schemas.get(&subject)?, self::schemas());
+    let same = ours
+        .get(&subject)
+        .is_some_and(|ours| ours.json() == theirs.json());
+    (!same).then(|| theirs.clone())
+}
 
 /// What tells two contents apart: the first half of a BLAKE3 hash.
 pub type Fingerprint = [u8; 16];

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rc_events::Bus;
+use rc_events::schema::Registry;
 use rc_model::project::{AccessLog, ConsumersSection};
 use rc_model::telemetry::TelemetrySink;
 use rc_model::{Clock, Layout};
@@ -19,6 +20,8 @@ pub struct ServiceConfig {
     pub bus: Option<Arc<dyn Bus>>,
     /// What readers of events do with those that can never be applied.
     pub consumers: ConsumersSection,
+    /// The project's own schemas of events.
+    pub schemas: Arc<Registry>,
     /// Which requests get a log line.
     pub access: AccessLog,
 }

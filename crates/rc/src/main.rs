@@ -12,6 +12,7 @@ mod bus;
 mod commands;
 mod cx;
 mod fault;
+mod schemas;
 
 fn main() -> ExitCode {
     let cli = match commands::Cli::try_parse_from(with_help(std::env::args_os())) {

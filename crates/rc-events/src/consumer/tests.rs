@@ -3,6 +3,7 @@
 mod lanes;
 mod letters;
 mod migrations;
+mod schemas;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};

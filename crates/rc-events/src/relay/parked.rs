@@ -21,9 +21,8 @@ use crate::bus::{Bus, Cursor, Publish, Record};
 use crate::error::Refused;
 use crate::event::Place;
 use crate::letters::{
-    CLASS_BEHIND, CLASS_REFUSED, Edit, KEY_LETTERS_MAX, LETTERS_MAX, Letter, LetterCounts, LetterFailed,
-    LetterFilter, LetterState, Letters, ReplayLetters, ReplayedLetters, SAME_ERROR_MAX, error_fingerprint,
-    patch,
+    CLASS_BEHIND, Edit, KEY_LETTERS_MAX, LETTERS_MAX, Letter, LetterCounts, LetterFailed, LetterFilter,
+    LetterState, Letters, ReplayLetters, ReplayedLetters, SAME_ERROR_MAX, error_fingerprint, patch,
 };
 use crate::{BoxFuture, Error, faults};
 
@@ -123,8 +122,8 @@ pub(crate) fn reason(
     match refused {
         Some(refused) if fate == Fate::Refuse => (
             LetterState::Parked,
-            CLASS_REFUSED,
-            "RC-EVT-010",
+            refused.class,
+            refused.code,
             refused.why.clone(),
         ),
         Some(_) | None => {
@@ -290,8 +289,7 @@ impl ParkedLetters {
     }
 
     async fn refused_again(&self, letter: &Letter, refused: &Refused) -> Result<Released, Error> {
-        let code = "RC-EVT-010";
-        let same = error_fingerprint(CLASS_REFUSED, code, &refused.why)
+        let same = error_fingerprint(refused.class, refused.code, &refused.why)
             == error_fingerprint(&letter.class, &letter.code, &letter.why);
         let same_error = if same { letter.same_error + 1 } else { 1 };
         let stuck = same_error >= SAME_ERROR_MAX;
@@ -301,8 +299,8 @@ impl ParkedLetters {
             } else {
                 LetterState::Parked
             },
-            class: Cow::Borrowed(CLASS_REFUSED),
-            code: code.to_owned(),
+            class: Cow::Borrowed(refused.class),
+            code: refused.code.to_owned(),
             why: refused.why.clone(),
             replays: letter.replays + 1,
             same_error,
@@ -312,7 +310,7 @@ impl ParkedLetters {
         self.parked.update(&changed).await?;
         Ok(Released::Failed(LetterFailed {
             number: letter.number,
-            code: code.to_owned(),
+            code: refused.code.to_owned(),
             why: refused.why.clone(),
             stuck,
         }))

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use rc_events::consumer::{BusWake, ConsumerOptions, Policy};
 use rc_events::letters::{LetterFilter, Letters};
+use rc_events::schema::{Reader, Upcasters};
 use rc_events::{Bus, PostgresBus};
 use rc_model::ServiceId;
 use rc_model::catalog::Builtin;
@@ -26,6 +27,7 @@ use super::postgres::{SCHEMA, SPARE_SCHEMA};
 use super::progress::Progress;
 use super::projector::IngestWake;
 use super::store::{CONSUMER, DocsStore};
+use crate::document;
 use crate::events::acts::Acts;
 use crate::events::admin::{self, Admin};
 use crate::events::history::{self, History};
@@ -240,6 +242,10 @@ impl Parts {
                 log: Some(Arc::new(SocketLog {
                     socket: self.config.layout.socket(&service(INGEST)),
                 })),
+                upcast: Some(Arc::new(Reader::new(
+                    Arc::new(document::schemas()),
+                    Upcasters::default(),
+                ))),
                 ..ConsumerOptions::default()
             },
         };

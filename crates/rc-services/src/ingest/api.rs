@@ -180,6 +180,7 @@ fn write_answers(spec: &mut Spec) -> Value {
             fault::WRONG_TYPE,
             fault::DUPLICATE_MEMBER,
             fault::BAD_VALUE,
+            fault::RULES,
             fault::BAD_QUERY,
             fault::BODY_CUT,
         ],

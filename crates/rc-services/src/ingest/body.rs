@@ -5,6 +5,7 @@
 //! of NDJSON ends at the next line break.
 
 use bytes::Bytes;
+use rc_events::schema::{Schema, Violation};
 use rc_model::TenantId;
 
 use super::fault::{self, Fault};
@@ -36,23 +37,31 @@ pub(crate) struct Put {
 /// One item of a body.
 pub(crate) type Item = Result<Put, Fault>;
 
-/// Reads `body` as `format`. Items are in the body's order; `tenant` is part of ids that are derived.
+/// Reads `body` as `format`. Items are in the body's order; `tenant` is part of ids that are derived, and `rules` is
+/// what a document has to keep beyond what our own schema says, which this reader is the implementation of.
 ///
 /// # Errors
 /// When the framing is broken, or when the single document of [`Format::One`] is refused.
-pub(crate) fn parse(tenant: &TenantId, format: Format, body: &[u8]) -> Result<Vec<Item>, Fault> {
+pub(crate) fn parse(
+    tenant: &TenantId,
+    rules: Option<&Schema>,
+    format: Format,
+    body: &[u8],
+) -> Result<Vec<Item>, Fault> {
     refuse_byte_order_mark(body)?;
     match format {
         Format::One => {
             let frame = frame::one(body)?;
-            let put = read(tenant, body, &frame)?;
+            let put = read(tenant, rules, body, &frame)?;
             put.map(|put| vec![Ok(put)])
         }
         Format::Array => {
             let frames = frame::array(body)?;
             let items = frames.iter().enumerate();
             items
-                .map(|(index, frame)| Ok(read(tenant, body, frame)?.map_err(|f| f.in_item(index, None))))
+                .map(|(index, frame)| {
+                    Ok(read(tenant, rules, body, frame)?.map_err(|f| f.in_item(index, None)))
+                })
                 .collect()
         }
         Format::Lines => {
@@ -60,7 +69,7 @@ pub(crate) fn parse(tenant: &TenantId, format: Format, body: &[u8]) -> Result<Ve
             let items = frames.iter().enumerate();
             Ok(items
                 .map(|(index, frame)| {
-                    let item = read(tenant, frame.bytes, &Frame { offset: 0, ..*frame });
+                    let item = read(tenant, rules, frame.bytes, &Frame { offset: 0, ..*frame });
                     item.and_then(|item| item)
                         .map_err(|f| f.in_item(index, frame.line))
                 })
@@ -70,7 +79,7 @@ pub(crate) fn parse(tenant: &TenantId, format: Format, body: &[u8]) -> Result<Ve
 }
 
 /// Reads one item. The outer error is broken JSON, with its place in `body`.
-fn read(tenant: &TenantId, body: &[u8], frame: &Frame<'_>) -> Result<Item, Fault> {
+fn read(tenant: &TenantId, rules: Option<&Schema>, body: &[u8], frame: &Frame<'_>) -> Result<Item, Fault> {
     // Oversized and deep items are still read for their syntax: it decides about the whole body.
     let parsed = item::parse(frame.bytes);
     if let Err(Refused::Syntax { offset, what }) = &parsed {
@@ -85,11 +94,11 @@ fn read(tenant: &TenantId, body: &[u8], frame: &Frame<'_>) -> Result<Item, Fault
     Ok(match parsed {
         Err(Refused::Document(fault)) => Err(fault),
         Err(Refused::Syntax { .. }) => unreachable!("returned above"),
-        Ok(draft) => prepare(tenant, draft),
+        Ok(draft) => prepare(tenant, rules, draft),
     })
 }
 
-fn prepare(tenant: &TenantId, draft: item::Draft) -> Item {
+fn prepare(tenant: &TenantId, rules: Option<&Schema>, draft: item::Draft) -> Item {
     let mut document = Document {
         id: String::new(),
         title: draft.title,
@@ -105,11 +114,21 @@ fn prepare(tenant: &TenantId, draft: item::Draft) -> Item {
         let detail = format!("the document has {bytes} bytes as canonical JSON, at most {max} are allowed");
         return Err(Fault::body(fault::ITEM_TOO_LARGE, detail));
     }
+    if let Some(rules) = rules {
+        rules.check(&payload).map_err(against_rules)?;
+    }
     Ok(Put {
         fingerprint: hash.fingerprint(),
         payload,
         id: document.id,
     })
+}
+
+fn against_rules(violation: Violation) -> Fault {
+    match violation {
+        Violation::Payload { pointer, what, .. } => Fault::new(fault::RULES, pointer, what),
+        other => Fault::body(fault::RULES, other.to_string()),
+    }
 }
 
 /// A mark says that the sender did not choose its encoding on purpose; what follows may not be UTF-8.

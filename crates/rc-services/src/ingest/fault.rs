@@ -53,9 +53,11 @@ pub(crate) const BUG: Kind = &kind("RC-ING-030", 500, "request failed");
 pub(crate) const DISK_LOW: Kind = &kind("RC-ING-031", 503, "disk is nearly full");
 pub(crate) const READERS_BEHIND: Kind = &kind("RC-ING-032", 503, "too much waits to be indexed");
 
+pub(crate) const RULES: Kind = &kind("RC-ING-033", 400, "document breaks the project's schema");
+
 /// Every kind.
 #[cfg(test)]
-pub(crate) const ALL: [Kind; 32] = [
+pub(crate) const ALL: [Kind; 33] = [
     MALFORMED,
     UNICODE,
     NUL,
@@ -88,6 +90,7 @@ pub(crate) const ALL: [Kind; 32] = [
     BUG,
     DISK_LOW,
     READERS_BEHIND,
+    RULES,
 ];
 
 /// One fault: its kind, where in the body it is, and what was found there.

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
+use rc_events::schema::Schema;
 use rc_model::{Clock, Problem, TenantId};
 use rc_serve::{RequestContext, uds};
 use rc_store::{Error, ErrorKind};
@@ -51,6 +52,8 @@ pub(crate) struct App {
     pub(crate) backend: Arc<ArcSwapOption<Backend>>,
     pub(crate) admission: Admission,
     pub(crate) room: Room,
+    /// What the project demands of documents beyond our own schema.
+    pub(crate) rules: Option<Schema>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) meters: Meters,
     /// Where docs-api listens.
@@ -100,6 +103,7 @@ async fn put(
     let key = receive::key_text(&key);
     let received = receive::receive(
         &app.admission,
+        app.rules.as_ref(),
         &*app.clock,
         route,
         context,

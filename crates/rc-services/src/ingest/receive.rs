@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use rc_events::schema::Schema;
 use rc_model::{Clock, Problem, Span, TenantId};
 use rc_serve::{ApiError, RequestContext};
 use serde::Deserialize;
@@ -173,6 +174,7 @@ pub(crate) struct Received {
 /// Everything that is wrong with the request, before anything was stored.
 pub(crate) async fn receive(
     admission: &Admission,
+    rules: Option<&Schema>,
     clock: &dyn Clock,
     route: Route,
     context: &RequestContext,
@@ -193,6 +195,7 @@ pub(crate) async fn receive(
     let at = clock.now();
     let work = Prepare {
         tenant: tenant.clone(),
+        rules: rules.cloned(),
         route,
         format,
         encoding,
@@ -259,6 +262,7 @@ fn content_length(headers: &HeaderMap) -> Result<Option<usize>, Refused> {
 /// The part of the work that only computes.
 struct Prepare {
     tenant: TenantId,
+    rules: Option<Schema>,
     route: Route,
     format: Format,
     encoding: Encoding,
@@ -310,7 +314,7 @@ impl Prepare {
         let request_hash = request_hash(self.route, format, &body);
         // The documents are a copy of the body, in another order: both are there until the body is dropped.
         self.permit.resize(DOCUMENTS_FACTOR * body.len())?;
-        let items = body::parse(&self.tenant, self.format, &body)?;
+        let items = body::parse(&self.tenant, self.rules.as_ref(), self.format, &body)?;
         let documents: usize = items.iter().flatten().map(|put| put.payload.len()).sum();
         let held = documents.clamp(body.len(), DOCUMENTS_FACTOR * body.len());
         drop(body);

@@ -19,6 +19,7 @@ use super::http::{self, App};
 use super::meters::Meters;
 use super::room::{self, Room};
 use super::{fault, limits};
+use crate::document;
 use crate::events::acts::Acts;
 use crate::events::admin::{self, Admin};
 use crate::events::log;
@@ -91,6 +92,7 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
         backend: Arc::clone(&backend),
         admission: Admission::new(Bounds::default(), Arc::clone(&deps.clock)),
         room: room.clone(),
+        rules: document::stricter(&config.schemas),
         clock: Arc::clone(&deps.clock),
         meters: Meters::register(&deps.metrics),
         docs_socket: config.layout.socket(&service(DOCS_SERVICE)),

@@ -15,6 +15,7 @@ mod rebase;
 mod rebuild;
 mod relay;
 mod replay;
+mod schema;
 mod status;
 mod verify;
 
@@ -39,6 +40,7 @@ enum Verb {
     Capture(capture::Args),
     Install(install::Args),
     Rebase(rebase::Args),
+    Schema(schema::Args),
 }
 
 impl Args {
@@ -52,7 +54,8 @@ impl Args {
             | Verb::Rebuild(_)
             | Verb::Verify(_)
             | Verb::Install(_)
-            | Verb::Rebase(_) => false,
+            | Verb::Rebase(_)
+            | Verb::Schema(_) => false,
         }
     }
 }
@@ -68,5 +71,6 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         Verb::Capture(args) => capture::run(cx, args).await,
         Verb::Install(args) => install::run(cx, args).await,
         Verb::Rebase(args) => rebase::run(cx, args).await,
+        Verb::Schema(args) => schema::run(cx, args).await,
     }
 }

@@ -17,6 +17,7 @@ use crate::bus;
 use crate::commands::Outcome;
 use crate::cx::Cx;
 use crate::fault::Fault;
+use crate::schemas;
 
 mod telemetry;
 
@@ -121,6 +122,7 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
             .unwrap_or_else(|| model.project.store.url.clone()),
         bus,
         consumers: model.project.events.consumers.clone(),
+        schemas: Arc::new(schemas::registry(&layout)?),
         access: model.project.logs.access,
         layout,
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rc_events::bus::{Cursor, Publish, check_batch};
 use rc_events::error::{Fenced, Refused};
 use rc_events::event::Seq;
+use rc_events::letters::CLASS_REFUSED;
 use rc_events::{Error, faults};
 use serde_json::json;
 use tokio::time::Instant;
@@ -230,6 +231,8 @@ fn check_sizes(publish: &Publish, room: usize, headers: impl Fn(usize) -> Vec<u8
             return Err(Broken::For(Error::Refused(Box::new(Refused {
                 index,
                 place: format!("{} {}", record.event.place(), record.event.kseq),
+                class: CLASS_REFUSED,
+                code: "RC-EVT-010",
                 why: format!("it has {size} bytes with its headers, and the server takes {room}"),
             }))));
         }

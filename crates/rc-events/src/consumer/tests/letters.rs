@@ -121,7 +121,11 @@ impl Projection for Held {
     }
 }
 
-fn start(world: &World, picky: &Arc<Picky>, options: ConsumerOptions) -> (Running, ConsumerHandle) {
+pub(super) fn start(
+    world: &World,
+    picky: &Arc<Picky>,
+    options: ConsumerOptions,
+) -> (Running, ConsumerHandle) {
     let consumer = Consumer::with_options(
         Arc::clone(&world.bus),
         Arc::new(BusWake(Arc::clone(&world.bus))),

@@ -12,6 +12,7 @@ use crate::bus::tests::World;
 use crate::bus::{BusConsumer, BusId, ReadLimit, Retained, Retention};
 use crate::event::tests::event;
 use crate::event::{Event, NewEvent, Seq};
+use crate::letters::CLASS_REFUSED;
 use crate::outbox::postgres as pg;
 use crate::relay::tests::{Outbox, Running, assert_exact, read_all, run};
 use crate::relay::{RelayOptions, Source};
@@ -31,6 +32,8 @@ impl Bus for Strict {
                 Err(Error::Refused(Box::new(Refused {
                     index,
                     place: publish.records[index].event.place().to_string(),
+                    class: CLASS_REFUSED,
+                    code: "RC-EVT-010",
                     why: "it is poison".to_owned(),
                 })))
             }),
@@ -337,6 +340,8 @@ async fn there_is_an_end_to_setting_aside() {
     let refused = Refused {
         index: 0,
         place: String::new(),
+        class: CLASS_REFUSED,
+        code: "RC-EVT-010",
         why: "no".to_owned(),
     };
     let now = rc_model::Timestamp::from_unix_ms(0);

@@ -47,6 +47,7 @@ impl Service {
             store_url: store_url.to_owned(),
             bus: None,
             consumers: ConsumersSection::default(),
+            schemas: Arc::default(),
             access: AccessLog::Off,
         };
         let deps = Deps {

@@ -19,6 +19,7 @@ fn given(layout: &Layout, bus: Option<Arc<dyn Bus>>) -> (ServiceConfig, Deps) {
         store_url: "sqlite:".to_owned(),
         bus,
         consumers: ConsumersSection::default(),
+        schemas: Arc::default(),
         access: AccessLog::Off,
     };
     let deps = Deps {

@@ -1,13 +1,20 @@
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::*;
+
+static PUT_SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
+    let subject = rc_events::schema::Subject::of_file("doc.put.v1.json").unwrap();
+    crate::document::schemas().get(&subject).unwrap().clone()
+});
 
 fn tenant() -> TenantId {
     TenantId::new("acme").unwrap()
 }
 
 fn parse_as(format: Format, body: impl AsRef<[u8]>) -> Result<Vec<Item>, Fault> {
-    parse(&tenant(), format, body.as_ref())
+    parse(&tenant(), None, format, body.as_ref())
 }
 
 /// Each item as `id` or `code pointer`; or the code and detail of the body's fault.
@@ -190,18 +197,69 @@ fn equal_content_gets_an_equal_id_however_it_is_written() {
     assert!(items[0].id.starts_with("d-"));
 }
 
+#[test]
+fn the_largest_document_keeps_our_schema() {
+    use crate::document::{
+        ATTR_NAME_BYTES_MAX, ATTR_VALUE_BYTES_MAX, ATTRS_MAX, TEXT_BYTES_MAX, TITLE_BYTES_MAX,
+    };
+    let attrs = (0..ATTRS_MAX).map(|n| {
+        (
+            format!("{n:0ATTR_NAME_BYTES_MAX$}"),
+            "v".repeat(ATTR_VALUE_BYTES_MAX),
+        )
+    });
+    let largest = Document {
+        id: "i".repeat(200),
+        title: Some("t".repeat(TITLE_BYTES_MAX)),
+        text: "x".repeat(TEXT_BYTES_MAX),
+        attrs: attrs.collect(),
+        time: rc_model::Timestamp::parse("9999-12-31T23:59:59.999Z"),
+    };
+    let items = parse_as(Format::One, largest.to_payload()).unwrap();
+    assert_eq!(PUT_SCHEMA.check(&items[0].as_ref().unwrap().payload), Ok(()));
+}
+
+#[test]
+fn a_project_may_demand_more_of_documents() {
+    let text = r#"{"required":["attrs"],"properties":{"attrs":{"required":["package"]}}}"#;
+    let rules = Schema::parse("doc.put.v1.json", text).unwrap();
+    let lines = "{\"text\":\"a\",\"attrs\":{\"package\":\"p\"}}\n{\"text\":\"b\",\"attrs\":{\"other\":\"p\"}}\n{\"text\":\"c\"}";
+    let items = parse(&tenant(), Some(&rules), Format::Lines, lines.as_bytes()).unwrap();
+    let faults: Vec<_> = items
+        .iter()
+        .map(|item| {
+            item.as_ref()
+                .err()
+                .map(|fault| (fault.kind.code, &*fault.pointer))
+        })
+        .collect();
+    assert_eq!(
+        faults,
+        [None, Some(("RC-ING-033", "/1/attrs")), Some(("RC-ING-033", "/2"))]
+    );
+    let mut project = rc_events::schema::Registry::default();
+    assert!(crate::document::stricter(&project).is_none());
+    project.add(PUT_SCHEMA.clone());
+    assert!(
+        crate::document::stricter(&project).is_none(),
+        "a copy of ours costs nothing"
+    );
+    project.add(rules);
+    assert!(crate::document::stricter(&project).is_some());
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_answered(body in proptest::collection::vec(any::<u8>(), 0..256)) {
         for format in [Format::One, Format::Array, Format::Lines] {
-            let _ = parse(&tenant(), format, &body);
+            let _ = parse_as(format, &body);
         }
     }
 
     #[test]
     fn anything_that_looks_like_json_is_answered(body in r#"[\[\]{}:,"\\ua0-9 \n\-.etrufalsn\x00é]{0,120}"#) {
         for format in [Format::One, Format::Array, Format::Lines] {
-            let _ = parse(&tenant(), format, body.as_bytes());
+            let _ = parse_as(format, &body);
         }
     }
 
@@ -209,7 +267,7 @@ proptest! {
     fn a_body_that_is_cut_anywhere_is_answered(cut in 0_usize..200) {
         let body = r#"[{"id":"a","text":"\ud83d\ude00 \"x\"","attrs":{"k":"v"}},{"text":"b","time":"2026-11-21T10:00:00Z"}]"#;
         let cut = cut.min(body.len());
-        let whole = parse(&tenant(), Format::Array, &body.as_bytes()[..cut]).is_ok();
+        let whole = parse_as(Format::Array, &body.as_bytes()[..cut]).is_ok();
         prop_assert_eq!(whole, cut == body.len());
     }
 
@@ -221,10 +279,12 @@ proptest! {
     ) {
         prop_assume!(!text.contains('\0') && !title.iter().chain(attrs.values()).any(|s| s.contains('\0')));
         let sent = Document { id: "x".to_owned(), title, text, attrs, time: None };
-        let items = parse(&tenant(), Format::One, &sent.to_payload()).unwrap();
+        let items = parse_as(Format::One, sent.to_payload()).unwrap();
         let put = items[0].as_ref().unwrap();
         let stored: Document = serde_json::from_slice(&put.payload).unwrap();
         prop_assert_eq!(stored, sent);
+        // This reader is the implementation of our schema: ingest checks no other.
+        prop_assert_eq!(PUT_SCHEMA.check(&put.payload), Ok(()));
     }
 
     /// The frames of an array are what a JSON parser finds.

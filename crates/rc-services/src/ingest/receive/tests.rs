@@ -92,6 +92,7 @@ fn prepare(admission: &Admission, name: &str, text_bytes: usize) -> Prepare {
     permit.queue();
     Prepare {
         tenant,
+        rules: None,
         route: Route::Batch,
         format: Format::Lines,
         encoding: Encoding::Gzip,

@@ -76,7 +76,7 @@ async fn events_that_nobody_reads_refuse_documents_until_the_reader_is_back() {
     let body: String = (0..10)
         .map(|n| format!("{{\"id\":\"d{n}\",\"text\":\"words\"}}\n"))
         .collect();
-    let items = body::parse(&tenant, body::Format::Lines, body.as_bytes()).unwrap();
+    let items = body::parse(&tenant, None, body::Format::Lines, body.as_bytes()).unwrap();
     let write = Write {
         tenant,
         route: Route::Batch,

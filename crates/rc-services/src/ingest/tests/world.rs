@@ -83,6 +83,7 @@ impl World {
             store_url: store_url.to_owned(),
             bus: None,
             consumers: ConsumersSection::default(),
+            schemas: Arc::default(),
             access: AccessLog::Off,
         };
         crate::ingest::run(config, self.deps.clone()).await

@@ -58,6 +58,7 @@ pub(crate) struct Args {
 }
 
 pub(super) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> {
+    let schemas = args.moving.schemas(cx)?;
     let from = End::From.place(cx, args.from.as_ref())?;
     let to = End::To.place(cx, args.to.as_ref())?;
     let address = from.address()?;
@@ -75,6 +76,6 @@ pub(super) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
     });
     tracing::info!(%from, %to, name = args.name, version = env!("CARGO_PKG_VERSION"), "capturing");
     Ok(running
-        .relay(source, &to, RelayOptions::default(), &args.moving)
+        .relay(source, &to, schemas, RelayOptions::default(), &args.moving)
         .await?)
 }

@@ -1,11 +1,13 @@
 //! `rc events relay`: moves an outbox to a bus, beside the service that writes it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rc_events::outbox::table::{self, Columns, TableSource, Tenancy};
 use rc_events::replication::SlotHealth;
+use rc_events::schema::{CheckedBus, Registry};
 use rc_events::slot::SlotSource;
 use rc_events::{Relay, RelayOptions, Retention, Source};
 use rc_model::project::{AccessLog, LogLevel};
@@ -18,6 +20,7 @@ use rc_services::events::watch;
 use super::place::{End, Place, Typed};
 use crate::cx::Cx;
 use crate::fault::{Fault, Outcome};
+use crate::schemas;
 
 /// Who we are in logs and metrics.
 const SERVICE: &str = "rc-relay";
@@ -78,12 +81,43 @@ pub(super) struct Moving {
     /// How many bytes of events stay on the bus at most
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = ByteSize::parse)]
     bus_bytes: ByteSize,
+    /// Hold events against the schemas in this folder: one that breaks its own is set aside, with its key. Types
+    /// without a schema pass
+    #[arg(long, value_name = "DIR")]
+    schemas: Option<PathBuf>,
+    /// Set events aside whose type has no schema, too
+    #[arg(long, requires = "schemas")]
+    every_type: bool,
     /// Serve `/health`, `/ready` and `/metrics` here
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
 }
 
+impl Moving {
+    /// The schemas that events are held against, if any.
+    ///
+    /// # Errors
+    /// When they cannot be read, or there are none.
+    pub(super) fn schemas(&self, cx: &Cx) -> Result<Option<Arc<Registry>>, Fault> {
+        let Some(folder) = &self.schemas else {
+            return Ok(None);
+        };
+        let files = schemas::read(&cx.cwd.join(folder), &folder.display().to_string())?;
+        if files.is_empty() {
+            let what = format!("there are no schemas in {}", folder.display());
+            return Err(Fault::usage("RC-EVT-062", what).hint("they are named `TYPE.vMAJOR.json`"));
+        }
+        let registry = schemas::compiled(&files)?;
+        Ok(Some(Arc::new(if self.every_type {
+            registry.of_every_type()
+        } else {
+            registry
+        })))
+    }
+}
+
 pub(super) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> {
+    let schemas = args.moving.schemas(cx)?;
     let from = End::From.place(cx, args.from.as_ref())?;
     let to = End::To.place(cx, args.to.as_ref())?;
     let running = Running::begin(cx, SERVICE);
@@ -93,7 +127,7 @@ pub(super) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         ..RelayOptions::default()
     };
     tracing::info!(%from, %to, origin = args.origin, version = env!("CARGO_PKG_VERSION"), "relaying");
-    Ok(running.relay(source, &to, options, &args.moving).await?)
+    Ok(running.relay(source, &to, schemas, options, &args.moving).await?)
 }
 
 /// How an outbox in PostgreSQL is read.
@@ -180,11 +214,15 @@ impl Running {
         self,
         source: Arc<dyn Source>,
         to: &Place,
+        schemas: Option<Arc<Registry>>,
         options: RelayOptions,
         moving: &Moving,
     ) -> Result<Outcome, Fault> {
         let clock: Arc<dyn Clock> = SystemClock::shared();
-        let bus = to.bus(&clock).await?;
+        let mut bus = to.bus(&clock).await?;
+        if let Some(schemas) = schemas {
+            bus = Arc::new(CheckedBus::new(bus, schemas));
+        }
         let options = RelayOptions {
             retention: Retention {
                 keep: moving.bus_keep.duration(),
