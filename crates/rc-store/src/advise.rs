@@ -106,7 +106,7 @@ fn writes(statements: &[StatementProfile]) -> BTreeMap<String, u64> {
     writes
 }
 
-/// The statement that makes an index on `columns`; an error in a name cannot end it.
+/// The statement that makes an index on `columns`.
 fn create_index(table: &str, columns: &[String], concurrently: bool) -> String {
     /// PostgreSQL cuts names behind this.
     const NAME_BYTES_MAX: usize = 63;

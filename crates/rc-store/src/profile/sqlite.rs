@@ -33,9 +33,9 @@ fn explain_all(conn: &Connection, known: &[Arc<Known>]) -> Plans {
 
 /// The lines of a plan, each below its parent by two spaces.
 fn explain(conn: &Connection, source: &str) -> rusqlite::Result<Vec<String>> {
-    let tenant = tenant_in(conn, source)?;
-    let sql = match &tenant {
-        Some(tenant) => source.replace(TENANT_PLACEHOLDER, tenant),
+    let own = own_table(conn, source)?;
+    let sql = match &own {
+        Some((_, tenant)) => source.replace(TENANT_PLACEHOLDER, tenant),
         None => source.to_owned(),
     };
     let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
@@ -47,8 +47,11 @@ fn explain(conn: &Connection, source: &str) -> rusqlite::Result<Vec<String>> {
         let (id, parent, detail): (i64, i64, String) = (row.get(0)?, row.get(1)?, row.get(3)?);
         let depth = depths.get(&parent).map_or(0, |depth| depth + 1);
         depths.insert(id, depth);
-        let detail = match &tenant {
-            Some(tenant) => detail.replace(tenant.as_str(), TENANT_PLACEHOLDER),
+        let detail = match &own {
+            Some((prefix, tenant)) => detail.replace(
+                &format!("{prefix}{tenant}"),
+                &format!("{prefix}{TENANT_PLACEHOLDER}"),
+            ),
             None => detail,
         };
         lines.push(format!("{}{detail}", "  ".repeat(depth)));
@@ -56,11 +59,13 @@ fn explain(conn: &Connection, source: &str) -> rusqlite::Result<Vec<String>> {
     Ok(lines)
 }
 
-/// A tenant for whom the statement can be explained, when it names a table of the tenant's own.
-fn tenant_in(conn: &Connection, source: &str) -> rusqlite::Result<Option<String>> {
+/// When the statement names a table of the tenant's own: what is before the tenant in the name, and a tenant for whom it
+/// can be explained.
+fn own_table<'s>(conn: &Connection, source: &'s str) -> rusqlite::Result<Option<(&'s str, String)>> {
     let Some((before, _)) = source.split_once(TENANT_PLACEHOLDER) else {
         return Ok(None);
     };
     let prefix = before.rsplit(['"', ' ']).next().unwrap_or(before);
-    conn.query_row(ANY_TENANT, [prefix], |row| row.get(0)).map(Some)
+    let tenant = conn.query_row(ANY_TENANT, [prefix], |row| row.get(0))?;
+    Ok(Some((prefix, tenant)))
 }
