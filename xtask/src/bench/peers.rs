@@ -64,7 +64,7 @@ impl Peer {
                 process::output(command.arg("-x").arg(corpus::package(cx, package)).arg(&folder))?;
             }
         }
-        let libraries = folder.join("usr/lib/x86_64-linux-gnu");
+        let libraries = folder.join(format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH));
         if process::probe(Command::new(&program).arg("-v").env("LD_LIBRARY_PATH", libraries)) {
             return Ok(program);
         }
