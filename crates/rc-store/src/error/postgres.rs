@@ -3,6 +3,9 @@
 
 use super::{Error, ErrorKind, UNAVAILABLE_RETRY};
 
+/// `insufficient_privilege`.
+const DENIED: &str = "42501";
+
 const UNAVAILABLE: ErrorKind = ErrorKind::Unavailable {
     retry_after: UNAVAILABLE_RETRY,
 };
@@ -18,7 +21,12 @@ impl From<tokio_postgres::Error> for Error {
             }
             None => (ErrorKind::Bug, "PostgreSQL was used wrongly"),
         };
-        Self::caused(kind, what, error)
+        // Names of tables, columns and roles, and no value: who reads a log or `/ready` needs to know which.
+        let denied = error.as_db_error().filter(|said| said.code().code() == DENIED);
+        match denied.map(|said| format!("{what}: {}", said.message())) {
+            Some(what) => Self::caused(kind, what, error),
+            None => Self::caused(kind, what, error),
+        }
     }
 }
 
@@ -65,7 +73,7 @@ pub(super) fn of_sqlstate(state: &str) -> (ErrorKind, &'static str) {
         "28P01" | "28000" => (UNAVAILABLE, "PostgreSQL refused the user or the password"),
         "3D000" => (UNAVAILABLE, "the database does not exist"),
         // A row that does not satisfy a row-level-security policy: the second wall held.
-        "42501" => (ErrorKind::Bug, "PostgreSQL denied the statement"),
+        DENIED => (ErrorKind::Bug, "PostgreSQL denied the statement"),
         _ => match &state.get(..2) {
             Some("08" | "53" | "57" | "58") => (UNAVAILABLE, "PostgreSQL is not available"),
             Some("22" | "23") => (ErrorKind::Constraint, "a constraint refused the data"),

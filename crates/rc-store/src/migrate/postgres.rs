@@ -19,6 +19,9 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock($1, hashtext($2))";
 const UNLIMITED: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
                          SET LOCAL idle_in_transaction_session_timeout = 0";
 
+/// `CREATE SCHEMA IF NOT EXISTS` wants the right to create also for one that is there.
+const SCHEMA_MISSING: &str = "SELECT to_regnamespace($1) IS NULL";
+
 const TABLE_EXISTS: &str = "SELECT to_regclass('schema_migrations') IS NOT NULL";
 
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -49,8 +52,13 @@ impl Postgres {
         loop {
             let tx = client.system().await?;
             self.lock(&tx, migrations).await?;
-            tx.batch(&format!("CREATE SCHEMA IF NOT EXISTS {}", self.schema()))
-                .await?;
+            let missing: bool = tx
+                .query_one(SCHEMA_MISSING, &[&self.schema()])
+                .await?
+                .try_get(0)?;
+            if missing {
+                tx.batch(&format!("CREATE SCHEMA {}", self.schema())).await?;
+            }
             tx.batch(CREATE_TABLE).await?;
             let applied = applied(&tx, migrations).await?;
             let pending = migrations.pending(&applied)?;
