@@ -240,6 +240,7 @@ pub async fn plan(bus: &dyn Bus, books: &dyn Books, replay: &Replay) -> Result<P
     let upto = shown.unwrap_or(position);
     let first = first_kept(bus).await?.min(upto);
     let (mut at, mut matched) = (first, 0_u64);
+    let mut places = blake3::Hasher::new();
     let limit = ReadLimit {
         rows: STEP_ROWS_MAX,
         bytes: STEP_BYTES_MAX,
@@ -249,9 +250,12 @@ pub async fn plan(bus: &dyn Bus, books: &dyn Books, replay: &Replay) -> Result<P
         let Some(last) = events.last() else { break };
         at = last.pos;
         let inside = events.iter().filter(|event| event.pos <= upto);
-        matched += inside.filter(|event| replay.filter.matches(event)).count() as u64;
+        for event in inside.filter(|event| replay.filter.matches(event)) {
+            matched += 1;
+            places.update(&event.pos.to_le_bytes());
+        }
     }
-    let hash = hash(books.consumer(), &id, &replay.filter, first, upto, matched);
+    let hash = hash(books.consumer(), &id, first, upto, places.finalize());
     if replay.plan.as_ref().is_some_and(|shown| *shown != hash) {
         return Err(changed());
     }
@@ -280,9 +284,10 @@ fn changed() -> Error {
     Error::job("the plan is no longer what would be done; make it again and look at it")
 }
 
-/// `UPTO-HASH`: the end is in it, because the consumer has gone on when the plan comes back.
-fn hash(consumer: &str, bus: &BusId, filter: &HistoryFilter, first: Seq, upto: Seq, matched: u64) -> String {
-    let text = format!("{consumer}\n{bus}\n{}\n{first} {upto} {matched}", filter.to_row());
+/// `UPTO-HASH`: the end is in it, because the consumer has gone on when the plan comes back. The events are in it by
+/// their places and not by the filter: `--since 1h` is another moment a minute later, and may mean the same events.
+fn hash(consumer: &str, bus: &BusId, first: Seq, upto: Seq, places: blake3::Hash) -> String {
+    let text = format!("{consumer}\n{bus}\n{first} {upto} {places}");
     let hash = blake3::hash(text.as_bytes());
     format!("{upto}-{}", HEXLOWER.encode(&hash.as_bytes()[..8]))
 }

@@ -28,7 +28,7 @@ use crate::{BoxFuture, Error, faults};
 use cursor::LISTED_MAX;
 pub(crate) use cursor::{SlotCursor, SlotPlace};
 use rows::{Batch, Columns};
-pub(crate) use settle::take_over;
+pub(crate) use settle::{backlog, take_over};
 
 /// How often an otherwise quiet database writes a little WAL, so that its slot moves on.
 const HEARTBEAT_PAUSE: Duration = Duration::from_secs(10);

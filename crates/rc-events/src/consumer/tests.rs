@@ -262,6 +262,42 @@ async fn live_duplicates_are_skipped_and_gaps_refused() {
     }
 }
 
+#[tokio::test]
+async fn live_another_name_is_another_consumer_until_its_books_are_renamed() {
+    // `docs/events.md` tells people to do this.
+    const RENAME: [&str; 4] = [
+        "UPDATE consumer_positions SET consumer = 'mail' WHERE consumer = 'docs'",
+        "UPDATE consumer_keys SET consumer = 'mail' WHERE consumer = 'docs'",
+        "UPDATE dead_letters SET consumer = 'mail' WHERE consumer = 'docs'",
+        "UPDATE consumer_jobs SET consumer = 'mail' WHERE consumer = 'docs'",
+    ];
+    let now = Timestamp::from_unix_ms(1_795_255_200_000);
+    for effects in Effects::both().await {
+        let renamed = |from, events, upto| {
+            let bus = BusId::new("bus");
+            effects.apply(Batch::follow("mail", bus, from, events, upto, now))
+        };
+        let first = batch(1, vec![event("acme", "a", 1), event("acme", "a", 2)]);
+        effects.follow(0, Arc::clone(&first), 2).await.unwrap();
+        // It begins at the start of the bus; here the effects' own rule keeps them from happening again.
+        let again = renamed(0, first, 2).await.unwrap_err();
+        assert_eq!(again.code(), "RC-EVT-009", "{again}");
+        for statement in RENAME {
+            match &effects.store {
+                Store::Sqlite(db, _) => db
+                    .write_alone("rename", |conn| Ok(conn.execute_batch(statement)?))
+                    .await
+                    .unwrap(),
+                Store::Postgres(db) => db.client().await.unwrap().simple(statement).await.unwrap(),
+            }
+        }
+        let next = batch(3, vec![event("acme", "a", 2), event("acme", "a", 3)]);
+        let done = renamed(2, next, 4).await.unwrap();
+        assert_eq!((done.applied, done.duplicates), (1, 1));
+        assert_eq!(effects.in_order("a").await, [1, 2, 3]);
+    }
+}
+
 async fn publish(world: &World, from: i64, events: Vec<NewEvent>) {
     let upto = from + i64::try_from(events.len()).unwrap();
     let cursor = |at: i64| Cursor::new(if at == 0 { String::new() } else { at.to_string() });

@@ -161,7 +161,7 @@ pub(super) async fn fold(db: &Postgres, at: &mut SlotCursor) -> Result<bool, Err
 }
 
 /// What waits after `at`.
-pub(super) async fn backlog(db: &Postgres, at: &SlotCursor) -> Result<Backlog, Error> {
+pub(crate) async fn backlog(db: &Postgres, at: &SlotCursor) -> Result<Backlog, Error> {
     let (part_xid, part_pos) = at.part.unwrap_or((0, 0));
     let mut client = db.client().await?;
     let tx = client.system().await?;

@@ -31,9 +31,6 @@ const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Rows that a partition of the outbox takes: some 700 MB of usual events, and less than a minute at full speed.
 pub const PART_ROWS: i64 = 1_000_000;
 
-/// Counting stops here: a lag of a million rows is told as that.
-const BACKLOG_ROWS_MAX: i64 = 1_000_000;
-
 /// The snapshot of now, and the highest transaction with a row that it sees. By `outbox_by_xid`.
 const SNAPSHOT: &str = "SELECT s::text, (SELECT o.xid::text FROM outbox o
          WHERE pg_visible_in_snapshot(o.xid, s) ORDER BY o.xid DESC LIMIT 1)
@@ -64,12 +61,6 @@ const CHUNK: &str = "WITH pair AS (
             o.traceparent, o.payload
        FROM sized JOIN outbox o USING (pos)
       WHERE bytes_before < $10::bigint ORDER BY o.tenant, o.topic, o.key, o.kseq";
-
-const BACKLOG: &str = "SELECT count(*), min(time_ms) FROM (
-        (SELECT time_ms FROM outbox WHERE xid >= $1::text::xid8 LIMIT $3)
-        UNION ALL
-        (SELECT time_ms FROM outbox WHERE xid = ANY ($2::text[]::xid8[]))
-     ) waiting";
 
 const RETAIN: &str = "SELECT outbox_retain($1::text::pg_snapshot, $2::bigint * interval '1 millisecond')";
 
@@ -281,19 +272,8 @@ impl Source for PostgresSource {
 
     fn backlog<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<Backlog, Error>> {
         Box::pin(async move {
-            let at = SlotCursor::parse(cursor)?.pair();
-            let mut client = self.db.client().await?;
-            let tx = client.system().await?;
-            let running = texts(&at.done.running);
-            let row = tx
-                .query_one(BACKLOG, &[&at.done.xmax.to_string(), &running, &BACKLOG_ROWS_MAX])
-                .await?;
-            let rows: i64 = row.try_get(0).map_err(rc_store::Error::from)?;
-            let oldest: Option<i64> = row.try_get(1).map_err(rc_store::Error::from)?;
-            Ok(Backlog {
-                rows: rows.cast_unsigned(),
-                oldest: oldest.map(Timestamp::from_unix_ms),
-            })
+            // Also after a slot's reader, whose cursor lists what is on the bus beyond its snapshot.
+            slot::backlog(&self.db, &SlotCursor::parse(cursor)?).await
         })
     }
 
