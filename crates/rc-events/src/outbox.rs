@@ -8,6 +8,8 @@ pub mod table;
 
 use std::time::Duration;
 
+pub use rc_outbox::postgres::Grants;
+
 use crate::{Error, faults};
 
 /// How long a relayed row is kept, so that log and bus can be compared.
@@ -16,13 +18,13 @@ pub const OUTBOX_KEEP: Duration = Duration::from_secs(3_600);
 /// Rows that one prune of a SQLite outbox deletes at most: about a millisecond of the writer's time.
 pub const PRUNE_ROWS_MAX: usize = 1_000;
 
-/// What makes an outbox for a service of the user's own in `schema`: tables, functions and, for the role
-/// `writer`, the right to append. Idempotent. See [`rc_outbox`].
+/// What makes an outbox for a service of the user's own in `schema`: tables, functions and grants. Idempotent. See
+/// [`rc_outbox`].
 ///
 /// # Errors
 /// [`Error::Invalid`] when a name is not a plain one.
-pub fn install_sql(schema: &str, writer: Option<&str>) -> Result<String, Error> {
-    let sql = rc_outbox::postgres::install_sql(schema, writer)
+pub fn install_sql(schema: &str, grants: Grants<'_>) -> Result<String, Error> {
+    let sql = rc_outbox::postgres::install_sql(schema, grants)
         .map_err(|error| Error::invalid(error.to_string()))?;
     if faults::mutated("outbox.skip_key_lock") {
         // A mistake that tests make on purpose: numbers are read, and nobody waits for whoever reads the same.

@@ -17,47 +17,87 @@ pub const LEASES: &str = include_str!("../sql/leases.sql");
 /// The table of events that a bus refused.
 pub const PARKED: &str = include_str!("../sql/parked.sql");
 
+/// Which layout [`install_sql`] makes. An outbox says its own with `outbox_layout()`.
+pub const LAYOUT: i32 = 1;
+
+const LAYOUT_GUARD: &str = include_str!("../sql/layout.sql");
+
 const OUTBOX: &str = include_str!("../sql/outbox.sql");
 
 const APPEND: &str = include_str!("../sql/append.sql");
 
 const CALL: &str = "SELECT * FROM append_events($1, $2, $3, $4, $5::text[]::jsonb[], $6, $7)";
 
-/// What makes an outbox in `schema`: apply it with `psql` or your migrations, as often as you like. The role
-/// `writer`, when given, may append and nothing else; the relay's role is the one that applied this, or is given
-/// its tables and functions.
+/// Roles that are given what their work takes and nothing else. A role that is not named is given nothing; the role
+/// that applies [`install_sql`] owns everything and needs no grant.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Grants<'r> {
+    /// The service's own role: may append.
+    pub writer: Option<&'r str>,
+    /// The relay's role: may read the log, hold its lease, set aside what a bus refused, and have partitions made
+    /// and dropped by functions that run as the owner.
+    pub relay: Option<&'r str>,
+}
+
+/// What makes an outbox in `schema`: apply it with `psql` or your migrations, as often as you like. An outbox of a
+/// newer layout refuses it whole.
 ///
 /// # Errors
 /// [`Error::Name`] when a name is not a plain one.
-pub fn install_sql(schema: &str, writer: Option<&str>) -> Result<String, Error> {
-    for name in [Some(schema), writer].into_iter().flatten() {
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        if name.is_empty()
-            || name.len() > 63
-            || !name.bytes().all(plain)
-            || name.as_bytes()[0].is_ascii_digit()
-        {
-            return Err(Error::Name(name.to_owned()));
-        }
+pub fn install_sql(schema: &str, grants: Grants<'_>) -> Result<String, Error> {
+    for name in [Some(schema), grants.writer, grants.relay].into_iter().flatten() {
+        plain_name(name)?;
     }
     let mut sql = format!(
         "BEGIN;\nCREATE SCHEMA IF NOT EXISTS {schema};\nSET LOCAL search_path = {schema};\n\
          SET LOCAL client_min_messages = warning;\nSET LOCAL rc.scope = 'system';\n"
     );
-    for part in [OUTBOX, LEASES, PARKED, LOG_PARTS, OUTBOX_RETAIN, APPEND] {
+    for part in [
+        LAYOUT_GUARD,
+        OUTBOX,
+        LEASES,
+        PARKED,
+        LOG_PARTS,
+        OUTBOX_RETAIN,
+        APPEND,
+    ] {
         sql.push_str(part);
         sql.push('\n');
     }
     sql.push_str("SELECT log_make_room('outbox', 'pos', 1000000, 2);\n");
-    if let Some(writer) = writer {
+    if let Some(writer) = grants.writer {
         sql.push_str(&format!(
             "GRANT USAGE ON SCHEMA {schema} TO {writer};\n\
              GRANT EXECUTE ON FUNCTION append_event(text, text, text, text, jsonb, int, text, uuid) TO {writer};\n\
              GRANT EXECUTE ON FUNCTION append_events(text, text[], text[], text[], jsonb[], int[], text[], uuid[]) TO {writer};\n"
         ));
     }
+    if let Some(relay) = grants.relay {
+        sql.push_str(&format!(
+            "GRANT USAGE ON SCHEMA {schema} TO {relay};\n\
+             GRANT SELECT ON outbox TO {relay};\n\
+             GRANT SELECT, INSERT, UPDATE ON leases TO {relay};\n\
+             GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_parked TO {relay};\n\
+             GRANT EXECUTE ON FUNCTION log_make_room(text, text, bigint, int) TO {relay};\n\
+             GRANT EXECUTE ON FUNCTION outbox_retain(pg_snapshot, interval) TO {relay};\n"
+        ));
+    }
     sql.push_str("COMMIT;\n");
     Ok(sql)
+}
+
+/// Checks a name that goes into SQL as it is.
+///
+/// # Errors
+/// [`Error::Name`] for anything but `a-z`, `0-9` and `_`, not beginning with a digit, of at most 63 bytes.
+pub fn plain_name(name: &str) -> Result<(), Error> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    let starts = name.bytes().next().is_some_and(|first| !first.is_ascii_digit());
+    if starts && name.len() <= 63 && name.bytes().all(plain) {
+        Ok(())
+    } else {
+        Err(Error::Name(name.to_owned()))
+    }
 }
 
 /// Appends events of `tenant` in the caller's transaction; their numbers, in the same order. The schema of

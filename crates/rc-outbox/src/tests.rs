@@ -42,9 +42,21 @@ fn events_beyond_the_limits_are_refused_with_their_fault() {
 
 #[test]
 fn only_plain_names_go_into_the_text() {
-    assert!(postgres::install_sql("rc_events", Some("billing")).is_ok());
+    let writer = |name| postgres::Grants {
+        writer: Some(name),
+        ..postgres::Grants::default()
+    };
+    let relay = |name| postgres::Grants {
+        relay: Some(name),
+        ..postgres::Grants::default()
+    };
+    assert!(postgres::install_sql("rc_events", writer("billing")).is_ok());
     for name in ["", "Events", "a b", "a;drop", "1a", "a\"b", "é"] {
-        assert!(postgres::install_sql(name, None).is_err(), "{name}");
-        assert!(postgres::install_sql("a", Some(name)).is_err(), "{name}");
+        assert!(
+            postgres::install_sql(name, postgres::Grants::default()).is_err(),
+            "{name}"
+        );
+        assert!(postgres::install_sql("a", writer(name)).is_err(), "{name}");
+        assert!(postgres::install_sql("a", relay(name)).is_err(), "{name}");
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rc_events::outbox::postgres::{MIGRATIONS, PostgresSource, append};
+use rc_events::outbox::{Grants, install_sql};
 use rc_events::slot::SlotSource;
 use rc_events::{BoxFuture, NewEvent, Source};
 use rc_store::postgres::PgAddress;
@@ -122,7 +123,7 @@ pub(crate) struct SqlDesk(Postgres);
 impl SqlDesk {
     pub(crate) async fn open(url: &str) -> Result<Self> {
         let db = connect(url)?;
-        let sql = rc_events::outbox::install_sql(SCHEMA, None)?;
+        let sql = install_sql(SCHEMA, Grants::default())?;
         db.client().await?.simple(&sql).await?;
         Ok(Self(db))
     }

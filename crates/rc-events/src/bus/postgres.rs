@@ -131,6 +131,53 @@ DELETE FROM log_parts WHERE log = 'records'",
 /// Rows that a partition takes: so much more than retention asks for stays on the disk at most.
 const PART_ROWS: i64 = 250_000;
 
+/// Roles that are given what their work takes in the bus's schema and nothing else. The role that applied
+/// [`MIGRATIONS`] owns everything and needs no grant.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Grants<'r> {
+    /// A relay's role: may publish, and clean by retention.
+    pub relay: Option<&'r str>,
+    /// A consumer's role: may read, and say how far it is.
+    pub reader: Option<&'r str>,
+}
+
+impl Grants<'_> {
+    /// The grants as SQL, to be applied by the owner as often as he likes.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when a name is not a plain one.
+    pub fn sql(&self) -> Result<String, Error> {
+        let mut sql = String::new();
+        let roles = [
+            (
+                self.relay,
+                "GRANT SELECT, INSERT ON records TO {role};
+GRANT SELECT, UPDATE ON state TO {role};
+GRANT SELECT, INSERT, UPDATE ON origins TO {role};
+GRANT SELECT, UPDATE ON consumers TO {role};
+GRANT SELECT ON schema_migrations TO {role};
+GRANT EXECUTE ON FUNCTION log_make_room(text, text, bigint, int) TO {role};
+GRANT EXECUTE ON FUNCTION log_drop_below(text, bigint) TO {role};
+",
+            ),
+            (
+                self.reader,
+                "GRANT SELECT ON records, state, schema_migrations TO {role};
+GRANT SELECT, INSERT, UPDATE ON consumers TO {role};
+",
+            ),
+        ];
+        for (role, grants) in roles {
+            if let Some(role) = role {
+                rc_outbox::postgres::plain_name(role).map_err(|error| Error::invalid(error.to_string()))?;
+                sql.push_str(&format!("GRANT USAGE ON SCHEMA {SCHEMA} TO {role};\n"));
+                sql.push_str(&grants.replace("{role}", role));
+            }
+        }
+        Ok(sql)
+    }
+}
+
 /// Shortest and longest pause between two looks at the tail.
 const POLL_MIN: Duration = Duration::from_millis(5);
 const POLL_MAX: Duration = Duration::from_millis(100);

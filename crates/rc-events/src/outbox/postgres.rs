@@ -12,7 +12,7 @@ pub mod rebase;
 mod snapshot;
 
 use rc_model::TenantId;
-use rc_store::{Migration, Migrations, Param, TenantSql, TenantTx};
+use rc_store::{Migration, Migrations, Param, Postgres, TenantSql, TenantTx};
 
 use crate::event::NewEvent;
 use crate::lease::LEASES;
@@ -103,6 +103,30 @@ DROP TABLE outbox_parked",
         },
     ],
 );
+
+/// The newest layout of an installed outbox that [`PostgresSource`] reads.
+pub const LAYOUT: i32 = rc_outbox::postgres::LAYOUT;
+
+/// Which layout the outbox in the pool's schema has; `None` when there is none that the role may use.
+///
+/// # Errors
+/// What the server says.
+pub async fn layout(db: &Postgres) -> Result<Option<i32>, rc_store::Error> {
+    const THERE: &str =
+        "SELECT to_regclass('outbox') IS NOT NULL, to_regprocedure('outbox_layout()') IS NOT NULL";
+    let mut client = db.client().await?;
+    let tx = client.system().await?;
+    let there = tx.query_one(THERE, &[]).await?;
+    if !there.try_get::<_, bool>(0)? {
+        return Ok(None);
+    }
+    // The first layout did not say.
+    if !there.try_get::<_, bool>(1)? {
+        return Ok(Some(1));
+    }
+    let layout = tx.query_one("SELECT outbox_layout()", &[]).await?;
+    Ok(Some(layout.try_get(0)?))
+}
 
 /// Appends the events of one tenant; its parameters are made by [`Columns`].
 pub const INSERT: TenantSql = TenantSql::new(

@@ -16,6 +16,11 @@ use crate::outbox::sqlite::SqliteSource;
 use crate::relay::RelayOptions;
 use crate::relay::tests::{assert_exact, read_all, run};
 
+/// What `docs/events.md` shows.
+#[path = "../../../rc-outbox/examples/orders.rs"]
+#[expect(dead_code, reason = "its `main` is for people")]
+mod orders;
+
 const SCHEMA: &str = "rc_events";
 
 /// A service's own connection, as its role, and the task that moves its bytes.
@@ -37,7 +42,14 @@ async fn installed(writer: &str) -> (Postgres, rc_test::Database, String) {
     ]);
     let db = Postgres::connect(&database.url, &PostgresOptions::new("relay", SCHEMA)).unwrap();
     for _ in 0..2 {
-        let sql = install_sql(SCHEMA, Some(writer)).unwrap();
+        let sql = install_sql(
+            SCHEMA,
+            Grants {
+                writer: Some(writer),
+                relay: None,
+            },
+        )
+        .unwrap();
         db.client().await.unwrap().simple(&sql).await.unwrap();
     }
     let url = server.url(writer, &database.name);
@@ -143,6 +155,27 @@ async fn live_plain_sql_appends_and_the_writer_can_do_nothing_else() {
     let first = &fetched.records[0].event;
     assert_eq!(&first.payload[..], b"{\"eur\": 5}");
     assert_eq!(first.id.get_version_num(), 7);
+}
+
+#[tokio::test]
+async fn live_the_example_changes_its_order_and_appends_in_one_transaction() {
+    let (db, database, url) = installed("example_writer").await;
+    let server = rc_test::Postgres::start();
+    let table = "CREATE TABLE public.orders (id text PRIMARY KEY, state text NOT NULL); \
+        INSERT INTO orders VALUES ('o-1', 'new'); GRANT SELECT, UPDATE ON orders TO example_writer";
+    let _nothing = server.ask(&database, table);
+    let (mut client, _moving) = service(&url).await;
+    client.batch_execute("SET search_path = public, rc_events").await.unwrap();
+    for number in 1..=3 {
+        assert_eq!(orders::pay(&mut client, "o-1", 4_200).await.unwrap(), number);
+    }
+    assert_eq!(server.ask(&database, "SELECT state FROM orders"), "paid");
+    let source = PostgresSource::new(db, "orders");
+    let fetched = crate::Source::fetch(&source, &crate::Cursor::default(), crate::ReadLimit::default())
+        .await
+        .unwrap();
+    let payloads: Vec<&[u8]> = fetched.records.iter().map(|record| &record.event.payload[..]).collect();
+    assert_eq!(payloads, [b"{\"cents\": 4200}"; 3]);
 }
 
 #[tokio::test]

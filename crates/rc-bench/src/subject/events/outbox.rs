@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rc_model::clock::monotonic_ns;
+use rc_outbox::postgres::{Grants, install_sql};
 use rc_test::{Database, Postgres};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
@@ -50,7 +51,7 @@ impl Outbox {
         let (runtime, client) = connect(&server.url("postgres", &database.name))?;
         let (setup, rows) = match mover {
             Mover::Ours => {
-                let install = rc_outbox::postgres::install_sql("rc_events", None);
+                let install = install_sql("rc_events", Grants::default());
                 (
                     install.map_err(|error| Failure::new(error.to_string()))?,
                     OUR_ROWS,

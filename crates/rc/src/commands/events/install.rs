@@ -1,10 +1,11 @@
 //! `rc events install`: an outbox in somebody's own database.
 
 use rc_events::bus::postgres as bus;
-use rc_events::outbox::install_sql;
+use rc_events::outbox::postgres::{LAYOUT, layout};
+use rc_events::outbox::{Grants, install_sql};
 use rc_store::{Postgres, PostgresOptions};
 
-use super::place::{End, Place, Typed};
+use super::place::{End, Place, Typed, newer_outbox};
 use crate::cx::Cx;
 use crate::fault::{Fault, Outcome};
 
@@ -24,12 +25,18 @@ pub(super) struct Args {
     /// The schema of the outbox
     #[arg(long, value_name = "NAME", default_value = "rc_events")]
     schema: String,
-    /// The role that may append: the service's own
+    /// Let this role append and nothing else: the service's own
     #[arg(long, value_name = "ROLE")]
     writer: Option<String>,
+    /// Let this role relay and nothing else: the one in the URLs of `rc events relay`
+    #[arg(long, value_name = "ROLE")]
+    relay: Option<String>,
     /// Make the tables of a bus in this database instead, for `rc events relay --to postgres://…`
     #[arg(long, conflicts_with_all = ["writer", "schema", "print"])]
     bus: bool,
+    /// Let this role read the bus and say how far it is, and nothing else
+    #[arg(long, value_name = "ROLE", requires = "bus")]
+    reader: Option<String>,
     /// Print the SQL and do nothing
     #[arg(long)]
     print: bool,
@@ -52,17 +59,35 @@ pub(super) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         Fault::world(error.code(), format!("nothing could be made at {place}")).because(error)
     };
     if args.bus {
+        let grants = bus::Grants {
+            relay: args.relay.as_deref(),
+            reader: args.reader.as_deref(),
+        };
+        let grants = grants.sql().map_err(name_fault)?;
         let options = PostgresOptions::new("rc events install", bus::SCHEMA);
         let db = Postgres::connect(url, &options).map_err(failed)?;
         let report = db.migrate(&bus::MIGRATIONS).await.map_err(failed)?;
-        let made = report.steps.len();
-        tell(cx, &place, bus::SCHEMA, made > 0);
+        if !grants.is_empty() {
+            let client = db.client().await.map_err(failed)?;
+            client.simple(&grants).await.map_err(failed)?;
+        }
+        tell(
+            cx,
+            &place,
+            bus::SCHEMA,
+            !report.steps.is_empty() || !grants.is_empty(),
+        );
         return Ok(Outcome::Done);
     }
     let sql = sql(&args)?;
     let schema: &'static str = args.schema.clone().leak();
     let options = PostgresOptions::new("rc events install", schema);
     let db = Postgres::connect(url, &options).map_err(failed)?;
+    if let Some(found) = layout(&db).await.map_err(failed)?
+        && found > LAYOUT
+    {
+        return Err(newer_outbox(&place, found).into());
+    }
     let client = db.client().await.map_err(failed)?;
     client.simple(&sql).await.map_err(failed)?;
     tell(cx, &place, schema, true);
@@ -76,8 +101,15 @@ pub(super) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
 }
 
 fn sql(args: &Args) -> Result<String, Fault> {
-    install_sql(&args.schema, args.writer.as_deref())
-        .map_err(|error| Fault::usage(error.code(), "the outbox cannot be called like that").because(error))
+    let grants = Grants {
+        writer: args.writer.as_deref(),
+        relay: args.relay.as_deref(),
+    };
+    install_sql(&args.schema, grants).map_err(name_fault)
+}
+
+fn name_fault(error: rc_events::Error) -> Fault {
+    Fault::usage(error.code(), "a schema or a role cannot be called like that").because(error)
 }
 
 fn tell(cx: &Cx, place: &Place, schema: &str, changed: bool) {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rc_events::outbox::postgres::PostgresSource;
+use rc_events::outbox::postgres::{self as outbox, PostgresSource};
 use rc_events::outbox::sqlite::SqliteSource;
 use rc_events::{Bus, PostgresBus, Source, SqliteBus};
 use rc_model::Clock;
@@ -146,6 +146,7 @@ impl Place {
             Self::Postgres(_, url) => {
                 let options = PostgresOptions::new("rc events", rc_events::bus::postgres::SCHEMA);
                 let db = Postgres::connect(url, &options).map_err(|error| failed(error.into()))?;
+                self.check_bus(&db).await?;
                 Ok(Arc::new(PostgresBus::new(db, Arc::clone(clock))))
             }
             Self::Sqlite(path) => {
@@ -153,6 +154,48 @@ impl Place {
                 Ok(Arc::new(bus))
             }
             Self::Nats(url) => Ok(crate::bus::open(url, clock)?),
+        }
+    }
+
+    /// Checks that the bus in `db` is one and of this version: its owner makes it, no relay does.
+    async fn check_bus(&self, db: &Postgres) -> Result<(), Fault> {
+        match db.migration_status(&rc_events::bus::postgres::MIGRATIONS).await {
+            Ok(status) if status.pending.is_empty() => Ok(()),
+            Ok(_) => Err(
+                Fault::usage("RC-EVT-050", format!("there is no bus of this version at {self}")).hint(
+                    format!("its owner makes it: `rc events install --bus --to {self}`"),
+                ),
+            ),
+            // A server that is away is waited for.
+            Err(error) if error.retry_after().is_some() => Ok(()),
+            Err(error) => {
+                Err(Fault::world(error.code(), format!("the bus at {self} cannot be used")).because(error))
+            }
+        }
+    }
+
+    /// Checks that the outbox in `db` is there and of a layout that this binary knows.
+    ///
+    /// # Errors
+    /// When it is not. A server that is away is waited for by the relay.
+    pub(super) async fn check_outbox(&self, db: &Postgres) -> Result<(), Fault> {
+        match outbox::layout(db).await {
+            Ok(Some(..=outbox::LAYOUT)) => Ok(()),
+            Ok(Some(found)) => Err(newer_outbox(self, found)),
+            Ok(None) => Err(Fault::usage(
+                "RC-EVT-050",
+                format!(
+                    "there is no outbox in schema `{}` at {self}, or this role may not use it",
+                    db.schema()
+                ),
+            )
+            .hint(format!(
+                "its owner makes it: `rc events install --to {self} --relay ROLE`"
+            ))),
+            Err(error) if error.retry_after().is_some() => Ok(()),
+            Err(error) => {
+                Err(Fault::world(error.code(), format!("the outbox at {self} cannot be used")).because(error))
+            }
         }
     }
 
@@ -232,6 +275,18 @@ impl Place {
             Self::Nats(_) => unreachable!("`--from` refuses NATS"),
         }
     }
+}
+
+/// Nothing of ours may touch an outbox whose rules it does not know.
+pub(super) fn newer_outbox(place: &Place, found: i32) -> Fault {
+    Fault::world(
+        "RC-STO-011",
+        format!(
+            "the outbox at {place} has layout {found}, and this rc knows {}",
+            outbox::LAYOUT
+        ),
+    )
+    .hint("use the `rc` that made it, or a newer one")
 }
 
 #[cfg(test)]

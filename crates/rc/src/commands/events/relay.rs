@@ -140,9 +140,15 @@ enum How {
 
 async fn source(args: &Args, from: &Place, running: &Running) -> Result<Arc<dyn Source>, Fault> {
     match args.source {
-        How::Poll => from.outbox(&args.origin, &args.schema),
+        How::Poll => {
+            if let Place::Postgres(..) = from {
+                from.check_outbox(&from.database(&args.schema)?).await?;
+            }
+            from.outbox(&args.origin, &args.schema)
+        }
         How::Slot => {
             let db = from.database(&args.schema)?;
+            from.check_outbox(&db).await?;
             let source = Arc::new(SlotSource::new(db, from.address()?, &args.origin));
             let asked = Arc::clone(&source);
             running.slots(move || {
