@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use http::request::Parts;
 use rc_events::Error;
 use rc_events::event::PAYLOAD_BYTES_MAX;
-use rc_events::letters::{Edit, LetterFilter, Letters, ReplayLetters};
+use rc_events::letters::{LetterFilter, Letters};
 use rc_model::Problem;
 use rc_serve::uds::CallerUid;
 use rc_serve::{ApiError, RequestContext};
@@ -126,83 +126,56 @@ impl Admin {
 
     async fn change(&self, asked: &Asked, dry_run: bool, what: What) -> Result<Changed, ApiError> {
         let letters = self.letters()?;
-        match what {
-            What::Replay { select, .. } | What::Drop { select } if dry_run => {
-                let counts = letters.count(&selection(&select)?).await.map_err(problem)?;
-                Ok(Changed::Would(Counts::of(letters.holder(), counts)))
-            }
-            What::Replay { select, force, rate } => {
-                let filter = selection(&select)?;
-                let detail = json!({ "select": select, "force": force, "rate": rate });
-                let how = ReplayLetters { force, rate };
-                let act = letters.replay(&filter, how);
-                let done = self
-                    .act(asked, Action::LetterReplay, &letters, &filter, detail, act)
-                    .await?;
-                Ok(Changed::Replayed(done.into()))
-            }
-            What::Drop { select } => {
-                let filter = selection(&select)?;
-                let detail = json!({ "select": select });
-                let act = letters.as_ref().drop(&filter);
-                let letters = self
-                    .act(asked, Action::LetterDrop, &letters, &filter, detail, act)
-                    .await?;
-                Ok(Changed::Dropped { letters })
-            }
-            What::Patch { number, patch } => {
-                let detail = json!({ "patch": patch });
-                self.edit(asked, &letters, number, Edit::Patch(patch), detail)
-                    .await
-            }
-            What::Payload { number, payload } => {
-                let bytes = Bytes::from(payload.to_string());
-                let detail =
-                    json!({ "payload_blake3": blake3::hash(&bytes).to_string(), "bytes": bytes.len() });
-                self.edit(asked, &letters, number, Edit::Payload(bytes), detail)
-                    .await
-            }
-            What::Original { number } => {
-                self.edit(
-                    asked,
-                    &letters,
-                    number,
-                    Edit::Original,
-                    json!({ "original": true }),
-                )
-                .await
-            }
+        if dry_run && let What::Replay { select, .. } | What::Drop { select } = &what {
+            let counts = letters.count(&selection(select)?).await.map_err(problem)?;
+            return Ok(Changed::Would(Counts::of(letters.holder(), counts)));
         }
-    }
-
-    async fn edit(
-        &self,
-        asked: &Asked,
-        letters: &Arc<dyn Letters>,
-        number: i64,
-        edit: Edit,
-        detail: serde_json::Value,
-    ) -> Result<Changed, ApiError> {
-        let found = letters.get(number).await.map_err(problem)?;
-        found.ok_or_else(|| unknown(number))?;
-        let one = LetterFilter::one(number);
-        let act = letters.edit(number, edit);
-        let letter = self
-            .act(asked, Action::LetterEdit, letters, &one, detail, act)
-            .await?;
-        Ok(Changed::Edited(Box::new(LetterView::from(&letter))))
+        let (action, filter, detail) = match &what {
+            What::Replay { select, force, rate } => (
+                Action::LetterReplay,
+                selection(select)?,
+                json!({ "select": select, "force": force, "rate": rate }),
+            ),
+            What::Drop { select } => (
+                Action::LetterDrop,
+                selection(select)?,
+                json!({ "select": select }),
+            ),
+            What::Patch { number, patch } => (
+                Action::LetterEdit,
+                LetterFilter::one(*number),
+                json!({ "patch": patch }),
+            ),
+            What::Payload { number, payload } => {
+                let text = payload.to_string();
+                let hash = blake3::hash(text.as_bytes()).to_string();
+                let detail = json!({ "payload_blake3": hash, "bytes": text.len() });
+                (Action::LetterEdit, LetterFilter::one(*number), detail)
+            }
+            What::Original { number } => (
+                Action::LetterEdit,
+                LetterFilter::one(*number),
+                json!({ "original": true }),
+            ),
+        };
+        if let What::Patch { number, .. } | What::Payload { number, .. } | What::Original { number } = &what {
+            let found = letters.get(*number).await.map_err(problem)?;
+            found.ok_or_else(|| unknown(*number))?;
+        }
+        let act = what.apply(letters.as_ref());
+        self.act(asked, action, &letters, &filter, detail, act).await
     }
 
     /// Does `action` with its entry, which says how many letters it is about.
-    async fn act<T>(
+    async fn act(
         &self,
         asked: &Asked,
         action: Action,
         letters: &Arc<dyn Letters>,
         filter: &LetterFilter,
         mut detail: serde_json::Value,
-        act: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, ApiError> {
+        act: impl Future<Output = Result<Changed, Error>>,
+    ) -> Result<Changed, ApiError> {
         let acts = acts(self.acts.as_ref())?;
         let counts = letters.count(filter).await.map_err(problem)?;
         detail["letters"] = counts.letters.into();

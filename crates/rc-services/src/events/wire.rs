@@ -1,6 +1,9 @@
 //! What the services and `rc events` say to each other about dead letters: JSON on the services' own sockets.
 
-use rc_events::letters::{Letter, LetterCounts, LetterFilter, LetterState, ReplayedLetters};
+use rc_events::Error;
+use rc_events::letters::{
+    Edit, Letter, LetterCounts, LetterFilter, LetterState, Letters, ReplayLetters, ReplayedLetters,
+};
 use rc_model::{TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -198,7 +201,9 @@ pub struct Count {
 }
 
 impl Counts {
-    pub(crate) fn of(holder: &str, counts: LetterCounts) -> Self {
+    /// What `holder` counted.
+    #[must_use]
+    pub fn of(holder: &str, counts: LetterCounts) -> Self {
         let mut of: Vec<Count> = counts
             .of
             .into_iter()
@@ -260,6 +265,32 @@ pub enum What {
     Original {
         number: i64,
     },
+}
+
+impl What {
+    /// Does it. Whoever keeps an audit log records it first.
+    ///
+    /// # Errors
+    /// What the letters' holder says; [`Error::Invalid`] for a state that is none.
+    pub async fn apply(self, letters: &dyn Letters) -> Result<Changed, Error> {
+        let filter = |select: Selection| select.filter().map_err(|why| Error::Invalid(why.into()));
+        let (number, edit) = match self {
+            Self::Replay { select, force, rate } => {
+                let how = ReplayLetters { force, rate };
+                let done = letters.replay(&filter(select)?, how).await?;
+                return Ok(Changed::Replayed(done.into()));
+            }
+            Self::Drop { select } => {
+                let letters = letters.drop(&filter(select)?).await?;
+                return Ok(Changed::Dropped { letters });
+            }
+            Self::Patch { number, patch } => (number, Edit::Patch(patch)),
+            Self::Payload { number, payload } => (number, Edit::Payload(payload.to_string().into())),
+            Self::Original { number } => (number, Edit::Original),
+        };
+        let letter = letters.edit(number, edit).await?;
+        Ok(Changed::Edited(Box::new(LetterView::from(&letter))))
+    }
 }
 
 /// What a change came to.

@@ -4,18 +4,20 @@ use std::num::NonZeroU32;
 
 use clap::Subcommand;
 use rc_model::TenantId;
-use rc_model::catalog::Builtin;
-use rc_services::events::admin::LETTERS_PATH;
 use rc_services::events::wire::{
-    Change, Changed, Counts, LetterLine, LetterView, Listed, Payload, Replayed, Selection, What,
+    Changed, Counts, LetterLine, LetterView, Payload, Replayed, Selection, What,
 };
 use serde::Serialize;
 
-use super::ask::{self, HOLDERS, Moment};
+use super::ask::{self, Moment};
 use super::table;
 use crate::commands::search::printable;
 use crate::cx::Cx;
 use crate::fault::{Fault, Outcome};
+
+mod desk;
+
+use desk::{Beside, Desk};
 
 /// Letters that one `list` shows.
 const LIST_DEFAULT: usize = 50;
@@ -27,8 +29,13 @@ const LIST_DEFAULT: usize = 50;
 /// called by its holder and number, such as `docs-api/7`; a number alone is one of docs-api.
 ///
 /// Every change needs a reason, which goes into the audit log before anything is done.
+///
+/// With `--from` and `--to` these are the letters of a relay beside a service of your own, such as `outbox/7`. Its
+/// acts are written to stderr; there is no audit log.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    #[command(flatten)]
+    beside: Beside,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -43,27 +50,20 @@ enum Verb {
 }
 
 /// `docs-api/7`, or `7`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Name {
-    holder: Builtin,
+    holder: Option<String>,
     number: i64,
 }
 
 fn name(text: &str) -> Result<Name, String> {
-    let (of, number) = text
-        .rsplit_once('/')
-        .unwrap_or_else(|| (Builtin::DocsApi.name(), text));
+    let (holder, number) = match text.rsplit_once('/') {
+        Some((holder, number)) => (Some(holder.to_owned()), number),
+        None => (None, text),
+    };
     let number = number.parse().ok().filter(|number| *number > 0);
     let number = number.ok_or("expected a letter such as `docs-api/7` or `7`")?;
-    Ok(Name {
-        holder: holder(of)?,
-        number,
-    })
-}
-
-fn holder(text: &str) -> Result<Builtin, String> {
-    let known = HOLDERS.into_iter().find(|known| known.name() == text);
-    known.ok_or_else(|| "holders are `docs-api` (its consumer) and `ingest` (its relay)".to_owned())
+    Ok(Name { holder, number })
 }
 
 /// Which letters; everything that is given must hold.
@@ -135,8 +135,8 @@ struct List {
     #[command(flatten)]
     which: Which,
     /// Only of this holder: `docs-api` or `ingest`
-    #[arg(long, value_name = "HOLDER", value_parser = holder)]
-    holder: Option<Builtin>,
+    #[arg(long, value_name = "HOLDER")]
+    holder: Option<String>,
     /// How many of each holder at most
     #[arg(long, short = 'n', value_name = "N", default_value_t = LIST_DEFAULT)]
     limit: usize,
@@ -203,9 +203,9 @@ struct Target {
     letters: Vec<Name>,
     #[command(flatten)]
     which: Which,
-    /// Whose letters the options choose from
-    #[arg(long, value_name = "HOLDER", value_parser = holder, default_value = "docs-api")]
-    holder: Builtin,
+    /// Whose letters the options choose from; in a project `docs-api`, unless it is said
+    #[arg(long, value_name = "HOLDER")]
+    holder: Option<String>,
     /// All letters of the holder
     #[arg(long)]
     all: bool,
@@ -219,13 +219,13 @@ struct Target {
 
 impl Target {
     /// The holder and the selection.
-    fn chosen(&self) -> Result<(Builtin, Selection), Fault> {
+    fn chosen(&self) -> Result<(Option<&str>, Selection), Fault> {
         let Some(first) = self.letters.first() else {
             if self.which.is_everything() && !self.all {
                 return Err(Fault::usage("RC-CLI-002", "no letter was chosen")
                     .hint("name letters, choose them with `--class` and the like, or give `--all`"));
             }
-            return Ok((self.holder, self.which.selection()));
+            return Ok((self.holder.as_deref(), self.which.selection()));
         };
         if self.letters.iter().any(|letter| letter.holder != first.holder) {
             return Err(Fault::usage("RC-CLI-002", "these letters have different holders")
@@ -242,17 +242,18 @@ impl Target {
             numbers,
             ..Selection::default()
         };
-        Ok((first.holder, selection))
+        Ok((first.holder.as_deref(), selection))
     }
 }
 
 pub(super) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> {
-    match args.verb {
-        Verb::List(args) => list(cx, &args).await,
-        Verb::Show(args) => show(cx, &args).await,
-        Verb::Edit(args) => edit(cx, args).await,
-        Verb::Replay(args) => replay(cx, args).await,
-        Verb::Drop(args) => give_up(cx, args).await,
+    let Args { beside, verb } = args;
+    match verb {
+        Verb::List(args) => list(cx, &beside, &args).await,
+        Verb::Show(args) => show(cx, &beside, &args).await,
+        Verb::Edit(args) => edit(cx, &beside, args).await,
+        Verb::Replay(args) => replay(cx, &beside, args).await,
+        Verb::Drop(args) => give_up(cx, &beside, args).await,
     }
 }
 
@@ -264,7 +265,7 @@ struct All {
     total: u64,
 }
 
-async fn list(cx: &Cx, args: &List) -> Result<Outcome, miette::Report> {
+async fn list(cx: &Cx, beside: &Beside, args: &List) -> Result<Outcome, miette::Report> {
     let select = Selection {
         limit: args.limit,
         ..args.which.selection()
@@ -273,12 +274,10 @@ async fn list(cx: &Cx, args: &List) -> Result<Outcome, miette::Report> {
         letters: Vec::new(),
         total: 0,
     };
-    for holder in HOLDERS {
-        if args.holder.is_none_or(|wanted| wanted == holder) {
-            let listed: Listed = ask::find(cx, holder, "/-/letters/list", &select).await?;
-            all.total += listed.total;
-            all.letters.extend(listed.letters);
-        }
+    for desk in Desk::all(cx, beside, args.holder.as_deref()).await? {
+        let listed = desk.list(&select).await?;
+        all.total += listed.total;
+        all.letters.extend(listed.letters);
     }
     if cx.json() {
         cx.print_json(&all);
@@ -328,16 +327,17 @@ fn tell(cx: &Cx, all: &All) {
     }
 }
 
-async fn show(cx: &Cx, args: &Show) -> Result<Outcome, miette::Report> {
-    let Name { holder, number } = args.letter;
-    let view: LetterView = ask::get(cx, holder, &format!("{LETTERS_PATH}/{number}")).await?;
+async fn show(cx: &Cx, beside: &Beside, args: &Show) -> Result<Outcome, miette::Report> {
+    let Name { holder, number } = &args.letter;
+    let desk = Desk::of(cx, beside, holder.as_deref()).await?;
+    let view = desk.show(*number).await?;
     if cx.json() {
         cx.print_json(&view);
     } else {
         cx.say(described(&view));
         cx.note(format!(
             "\n`rc events dlq edit|replay|drop {}/{number} --reason TEXT` decides about it",
-            holder.name()
+            desk.holder()
         ));
     }
     Ok(Outcome::Done)
@@ -392,8 +392,9 @@ fn payload(payload: &Payload) -> String {
     }
 }
 
-async fn edit(cx: &Cx, args: Edit) -> Result<Outcome, miette::Report> {
+async fn edit(cx: &Cx, beside: &Beside, args: Edit) -> Result<Outcome, miette::Report> {
     let Name { holder, number } = args.letter;
+    let desk = Desk::of(cx, beside, holder.as_deref()).await?;
     let what = match (&args.patch, &args.payload) {
         (Some(patch), _) => What::Patch {
             number,
@@ -405,7 +406,7 @@ async fn edit(cx: &Cx, args: Edit) -> Result<Outcome, miette::Report> {
         },
         (None, None) => What::Original { number },
     };
-    let changed = change(cx, holder, args.reason, false, what).await?;
+    let changed = desk.change(args.reason, false, what).await?;
     if cx.json() {
         cx.print_json(&changed);
         return Ok(Outcome::Done);
@@ -414,13 +415,13 @@ async fn edit(cx: &Cx, args: Edit) -> Result<Outcome, miette::Report> {
         let applied = view.edited_payload.as_ref().unwrap_or(&view.payload);
         cx.say(format!(
             "letter {}/{number} will be applied as\n{}",
-            holder.name(),
+            desk.holder(),
             payload(applied)
         ));
     }
     cx.note(format!(
         "\n`rc events dlq replay {}/{number} --reason TEXT` applies it",
-        holder.name()
+        desk.holder()
     ));
     Ok(Outcome::Done)
 }
@@ -439,14 +440,15 @@ fn json(cx: &Cx, text: &str) -> Result<serde_json::Value, Fault> {
     serde_json::from_str(text).map_err(|error| Fault::usage("RC-CLI-002", "this is not JSON").because(error))
 }
 
-async fn replay(cx: &Cx, args: Replay) -> Result<Outcome, miette::Report> {
+async fn replay(cx: &Cx, beside: &Beside, args: Replay) -> Result<Outcome, miette::Report> {
     let (holder, select) = args.target.chosen()?;
+    let desk = Desk::of(cx, beside, holder).await?;
     let what = What::Replay {
         select,
         force: args.force,
         rate: args.rate,
     };
-    let changed = change(cx, holder, args.target.reason, args.target.dry_run, what).await?;
+    let changed = desk.change(args.target.reason, args.target.dry_run, what).await?;
     let outcome = match &changed {
         Changed::Replayed(done) if !done.failed.is_empty() || done.stuck_keys > 0 => Outcome::No,
         _ => Outcome::Done,
@@ -486,10 +488,11 @@ fn replayed(cx: &Cx, done: &Replayed) {
     }
 }
 
-async fn give_up(cx: &Cx, args: Drop) -> Result<Outcome, miette::Report> {
+async fn give_up(cx: &Cx, beside: &Beside, args: Drop) -> Result<Outcome, miette::Report> {
     let (holder, select) = args.target.chosen()?;
+    let desk = Desk::of(cx, beside, holder).await?;
     let what = What::Drop { select };
-    let changed = change(cx, holder, args.target.reason, args.target.dry_run, what).await?;
+    let changed = desk.change(args.target.reason, args.target.dry_run, what).await?;
     if cx.json() {
         cx.print_json(&changed);
         return Ok(Outcome::Done);
@@ -500,21 +503,6 @@ async fn give_up(cx: &Cx, args: Drop) -> Result<Outcome, miette::Report> {
         Changed::Replayed(_) | Changed::Edited(_) => {}
     }
     Ok(Outcome::Done)
-}
-
-async fn change(
-    cx: &Cx,
-    holder: Builtin,
-    reason: String,
-    dry_run: bool,
-    what: What,
-) -> Result<Changed, Fault> {
-    let change = Change {
-        reason,
-        dry_run,
-        what,
-    };
-    ask::act(cx, holder, LETTERS_PATH, &change).await
 }
 
 fn would(cx: &Cx, verb: &str, counts: &Counts) {
