@@ -198,6 +198,10 @@ json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from dlq" -l from -d 'The outbox: `postgres://user@host:port/database`' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from dlq" -l to -d 'The bus: `nats://host:port`, `postgres://…` or `sqlite:PATH`' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from dlq" -l origin -d 'The name under which the bus keeps the outbox\'s place' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from dlq" -l schema -d 'The schema of the outbox, or of the relay\'s own tables' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from dlq" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from dlq" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
@@ -284,7 +288,9 @@ complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -s V -l version -d 'Print version'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l to -d 'The database: `postgres://user@host:port/database`; the user owns what is made' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l schema -d 'The schema of the outbox' -r
-complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l writer -d 'The role that may append: the service\'s own' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l writer -d 'Let this role append and nothing else: the service\'s own' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l relay -d 'Let this role relay and nothing else: the one in the URLs of `rc events relay`' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l reader -d 'Let this role read the bus and say how far it is, and nothing else' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F

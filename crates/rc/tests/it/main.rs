@@ -7,6 +7,8 @@ mod corpus;
 #[cfg(test)]
 mod db;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod nats;
