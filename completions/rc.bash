@@ -118,6 +118,9 @@ _rc() {
             rc__subcmd__events,replay)
                 cmd="rc__subcmd__events__subcmd__replay"
                 ;;
+            rc__subcmd__events,schema)
+                cmd="rc__subcmd__events__subcmd__schema"
+                ;;
             rc__subcmd__events,status)
                 cmd="rc__subcmd__events__subcmd__status"
                 ;;
@@ -138,6 +141,15 @@ _rc() {
                 ;;
             rc__subcmd__events__subcmd__dlq,show)
                 cmd="rc__subcmd__events__subcmd__dlq__subcmd__show"
+                ;;
+            rc__subcmd__events__subcmd__schema,check)
+                cmd="rc__subcmd__events__subcmd__schema__subcmd__check"
+                ;;
+            rc__subcmd__events__subcmd__schema,list)
+                cmd="rc__subcmd__events__subcmd__schema__subcmd__list"
+                ;;
+            rc__subcmd__events__subcmd__schema,show)
+                cmd="rc__subcmd__events__subcmd__schema__subcmd__show"
                 ;;
             rc__subcmd__tenant,key)
                 cmd="rc__subcmd__tenant__subcmd__key"
@@ -589,7 +601,7 @@ _rc() {
             return 0
             ;;
         rc__subcmd__events)
-            opts="-h -V --output --project --help --version status dlq replay rebuild verify relay capture install rebase"
+            opts="-h -V --output --project --help --version status dlq replay rebuild verify relay capture install rebase schema"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -611,7 +623,7 @@ _rc() {
             return 0
             ;;
         rc__subcmd__events__subcmd__capture)
-            opts="-h -V --from --to --table --name --tenant --tenant-column --no-snapshot --replica-identity-full --resnapshot --bus-keep --bus-bytes --metrics --output --project --help --version"
+            opts="-h -V --from --to --table --name --tenant --tenant-column --no-snapshot --replica-identity-full --resnapshot --bus-keep --bus-bytes --schemas --every-type --metrics --output --project --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -646,6 +658,10 @@ _rc() {
                     return 0
                     ;;
                 --bus-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --schemas)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1147,7 +1163,7 @@ _rc() {
             return 0
             ;;
         rc__subcmd__events__subcmd__relay)
-            opts="-h -V --from --to --origin --source --table --tenant --tenant-column --schema --outbox-keep --bus-keep --bus-bytes --metrics --output --project --help --version"
+            opts="-h -V --from --to --origin --source --table --tenant --tenant-column --schema --outbox-keep --bus-keep --bus-bytes --schemas --every-type --metrics --output --project --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1194,6 +1210,10 @@ _rc() {
                     return 0
                     ;;
                 --bus-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --schemas)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1267,6 +1287,106 @@ _rc() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__events__subcmd__schema)
+            opts="-h -V --output --project --help --version check list show"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__events__subcmd__schema__subcmd__check)
+            opts="-h -V --against --corpus --bus --output --project --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --against)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --corpus)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bus)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__events__subcmd__schema__subcmd__list)
+            opts="-h -V --output --project --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__events__subcmd__schema__subcmd__show)
+            opts="-h -V --output --project --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --output)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0

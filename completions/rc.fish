@@ -175,20 +175,21 @@ json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
 complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand audit; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase schema" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -s V -l version -d 'Print version'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -f -a "status" -d 'Show where events are: what waits in outboxes, how far readers are, and what was set aside'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -f -a "dlq" -d 'Dead letters: events that were set aside because they cannot be applied or published'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -f -a "replay" -d 'Give a consumer events of the past once more, and nobody else'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -f -a "rebuild" -d 'Build a read model anew from history, beside the one that serves, and let it take over'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -f -a "verify" -d 'Check that a bus has every event of an outbox once, in order and unchanged, and nothing else'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -f -a "relay" -d 'Move events from a service\'s outbox to a bus, until SIGTERM or Ctrl-C'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -f -a "capture" -d 'Publish every insert, update and delete of PostgreSQL tables to a bus, until SIGTERM or Ctrl-C'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -f -a "install" -d 'Make an outbox in a PostgreSQL database: its tables, and the functions that append an event'
-complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase" -f -a "rebase" -d 'Let an outbox go on after its PostgreSQL cluster was restored from a copy'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase schema" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase schema" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase schema" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase schema" -f -a "status" -d 'Show where events are: what waits in outboxes, how far readers are, and what was set aside'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase schema" -f -a "dlq" -d 'Dead letters: events that were set aside because they cannot be applied or published'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase schema" -f -a "replay" -d 'Give a consumer events of the past once more, and nobody else'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase schema" -f -a "rebuild" -d 'Build a read model anew from history, beside the one that serves, and let it take over'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase schema" -f -a "verify" -d 'Check that a bus has every event of an outbox once, in order and unchanged, and nothing else'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase schema" -f -a "relay" -d 'Move events from a service\'s outbox to a bus, until SIGTERM or Ctrl-C'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase schema" -f -a "capture" -d 'Publish every insert, update and delete of PostgreSQL tables to a bus, until SIGTERM or Ctrl-C'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase schema" -f -a "install" -d 'Make an outbox in a PostgreSQL database: its tables, and the functions that append an event'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase schema" -f -a "rebase" -d 'Let an outbox go on after its PostgreSQL cluster was restored from a copy'
+complete -c rc -n "__fish_rc_using_subcommand events; and not __fish_seen_subcommand_from status dlq replay rebuild verify relay capture install rebase schema" -f -a "schema" -d 'Schemas of events: which there are, and whether a change of them breaks readers'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l from -d 'The outbox: `postgres://user@host:port/database` or `sqlite:PATH`' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l to -d 'The bus: `nats://host:port`, `postgres://…` or `sqlite:PATH`' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from status" -l origin -d 'The name under which the bus keeps the outbox\'s place' -r
@@ -263,10 +264,12 @@ complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l outbox-keep -d 'How long rows stay in the outbox after they were relayed' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l bus-keep -d 'How long events stay on the bus. All that publish to one bus must say the same: each of them cleans it' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l bus-bytes -d 'How many bytes of events stay on the bus at most' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l schemas -d 'Hold events against the schemas in this folder: one that breaks its own is set aside, with its key. Types without a schema pass' -r -F
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l metrics -d 'Serve `/health`, `/ready` and `/metrics` here' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -l every-type -d 'Set events aside whose type has no schema, too'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from relay" -s V -l version -d 'Print version'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l from -d 'The database: `postgres://user@host:port/database`; RC_EVENTS_FROM says it too' -r
@@ -277,6 +280,7 @@ complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l tenant-column -d 'The column that says whose a row is; without a tenant\'s name in it, the row is `--tenant`\'s' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l bus-keep -d 'How long events stay on the bus. All that publish to one bus must say the same: each of them cleans it' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l bus-bytes -d 'How many bytes of events stay on the bus at most' -r
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l schemas -d 'Hold events against the schemas in this folder: one that breaks its own is set aside, with its key. Types without a schema pass' -r -F
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l metrics -d 'Serve `/health`, `/ready` and `/metrics` here' -r
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
@@ -284,6 +288,7 @@ complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l no-snapshot -d 'Leave out the rows that are there at the start'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l replica-identity-full -d 'Set `REPLICA IDENTITY FULL` on the tables: events then have the whole row before a change, and large values that it did not touch. Updates and deletes write more to the server\'s log'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l resnapshot -d 'When changes were lost with their slot, publish all rows anew instead of stopping'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -l every-type -d 'Set events aside whose type has no schema, too'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from capture" -s V -l version -d 'Print version'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from install" -l to -d 'The database: `postgres://user@host:port/database`; the user owns what is made' -r
@@ -309,6 +314,14 @@ complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebase" -l accept-loss -d 'Go on although the bus has later events than the outbox'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebase" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from rebase" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from schema" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from schema" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from schema" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from schema" -f -a "check" -d 'Check the project\'s schemas, and whether readers of them can read all events there are'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from schema" -f -a "list" -d 'List the schemas that hold here'
+complete -c rc -n "__fish_rc_using_subcommand events; and __fish_seen_subcommand_from schema" -f -a "show" -d 'Print one schema'
 complete -c rc -n "__fish_rc_using_subcommand db; and not __fish_seen_subcommand_from profile advise" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand db; and not __fish_seen_subcommand_from profile advise" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
