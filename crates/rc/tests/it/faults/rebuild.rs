@@ -9,14 +9,14 @@ use super::documents::Set;
 use super::processes::{kill, pid, ready, running};
 use crate::world::{World, eventually};
 
-/// Kills, each in a rebuild of its own.
-const ROUNDS: u64 = 8;
+/// Kills, each in a rebuild of its own; fewer than the crashes after which the supervisor gives a service up.
+const ROUNDS: u64 = 4;
 
 /// Documents: a rebuild of them takes longer than a pause.
-const DOCUMENTS: usize = 5_000;
+const DOCUMENTS: usize = 10_000;
 
-/// Longest pause between the begin and the kill. Undisturbed, a rebuild takes about two seconds.
-const PAUSE_MAX: Duration = Duration::from_millis(2_500);
+/// Longest pause between the begin and the kill: about what a rebuild takes undisturbed.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 #[test]
 fn slow_kill_9_during_a_rebuild_leaves_one_read_model_that_is_whole() {
@@ -30,16 +30,13 @@ fn slow_kill_9_during_a_rebuild_leaves_one_read_model_that_is_whole() {
     world.ok(&["ingest", file.to_str().unwrap()]);
     let key = world.key("acme");
     set.expect_searchable(&world, &key);
-    let mut during = 0;
     for round in 0..ROUNDS {
+        let target = running(&world, "docs-api");
         eventually("a rebuild begins", || {
             let begun = world.rc(&["events", "rebuild", "docs-api", "--reason", "a test"]);
             begun.status.success().then_some(())
         });
         std::thread::sleep(rng.up_to(PAUSE_MAX));
-        let status = world.json(&["events", "rebuild", "--status"]);
-        during += u32::from(!status["building"].is_null());
-        let target = running(&world, "docs-api");
         kill(target);
         eventually("docs-api is back", || {
             pid(&world, "docs-api").filter(|found| *found != target)
@@ -55,7 +52,6 @@ fn slow_kill_9_during_a_rebuild_leaves_one_read_model_that_is_whole() {
         assert_eq!(ended["last"]["outcome"], "switched", "round {round}: {ended:#}");
         set.expect_searchable(&world, &key);
     }
-    println!("rebuild: {during} of {ROUNDS} kills hit a rebuild that was under way");
     // The next start leaves one generation on the disk.
     world.ok(&["down"]);
     world.up();
