@@ -140,7 +140,7 @@ const GET: TenantSql = TenantSql::new(
 /// of the length.
 ///
 /// The queries are read once, in subqueries of their own: a parameter that is cast where it is used is parsed
-/// again for every row, in the recheck of a phrase and in the rank, which takes a quarter to a third of the time
+/// again for every row, in the recheck of a phrase and in the rank, which takes a fifth to a third of the time
 /// of a search for common words.
 ///
 /// Index: `search_words` for the match, `documents_row_no_key` for the join.
