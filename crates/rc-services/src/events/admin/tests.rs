@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use rc_events::BoxFuture;
 use rc_events::event::{NewEvent, Numbering};
-use rc_events::letters::{Letter, LetterCounts, LetterState, ReplayedLetters};
+use rc_events::letters::{Edit, Letter, LetterCounts, LetterState, ReplayLetters, ReplayedLetters};
 use rc_ledger::Entry;
 use rc_model::catalog::Builtin;
 use rc_model::project::AccessLog;
