@@ -87,6 +87,43 @@ pub struct Route {
     /// Whether the route is open without an API key. Such requests share one bounded limit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub public: bool,
+    /// Bounds of the number of requests that the service gets at once by this route. The gateway finds the number itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<ConcurrencyBounds>,
+}
+
+/// Where the gateway looks for the number of requests that a service can serve at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConcurrencyBounds {
+    /// Fewest at once, whatever the service takes for them.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub min: u32,
+    /// Most at once.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max: u32,
+    /// How many at first. Default: 64, or the nearest that the bounds allow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub initial: Option<u32>,
+}
+
+impl ConcurrencyBounds {
+    /// How many at first.
+    #[must_use]
+    pub fn initial(&self) -> u32 {
+        self.initial.unwrap_or(64).max(self.min).min(self.max)
+    }
+}
+
+impl Default for ConcurrencyBounds {
+    fn default() -> Self {
+        Self {
+            min: 4,
+            max: 4_096,
+            initial: None,
+        }
+    }
 }
 
 /// An HTTP method that a route can name.
@@ -162,6 +199,7 @@ impl Builtin {
             methods: methods.to_vec(),
             timeout: None,
             public: false,
+            concurrency: None,
         };
         match self {
             Self::Gateway | Self::ProvLedger => Vec::new(),

@@ -85,6 +85,32 @@ fn check_not_zero(source: &Arc<SourceFile>, entry: Option<&Entry>, problems: &mu
     }
 }
 
+/// Numbers of one mapping that must not grow smaller in the order of `keys`.
+fn check_ascending(
+    source: &Arc<SourceFile>,
+    entry: Option<&Entry>,
+    keys: &[&str],
+    problems: &mut Vec<Diagnostic>,
+) {
+    let Some(entry) = entry else { return };
+    let numbers = keys.iter().filter_map(|key| Some((*key, entry.value.get(key)?)));
+    let numbers: Vec<_> = numbers
+        .filter_map(|(key, node)| Some((key, node, node.as_int()?)))
+        .collect();
+    for pair in numbers.windows(2) {
+        let [(small, node, less), (large, _, more)] = pair else {
+            continue;
+        };
+        if less > more {
+            let message = format!("`{small}` is more than `{large}`: {less} and {more}");
+            problems.push(
+                Diagnostic::error("RC-CFG-017", source, node.span, message)
+                    .hint(format!("raise `{large}`, or write at most `{small}: {more}`")),
+            );
+        }
+    }
+}
+
 /// The first line of a value, which is enough to point at it.
 fn first_line(source: &SourceFile, span: ByteSpan) -> ByteSpan {
     let text = source.slice(span);

@@ -35,6 +35,58 @@ pub struct Tier {
     /// Largest request body.
     #[serde(default = "Tier::default_body_max")]
     pub body_max: ByteSize,
+    /// How many requests of a tenant a service may have at once.
+    #[serde(default)]
+    pub concurrency: Concurrency,
+    /// How a tenant's requests wait when a service has as many as it can serve.
+    #[serde(default)]
+    pub queue: QueueLimit,
+}
+
+/// Seats: how many requests of a tenant one route of a service may have at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Concurrency {
+    /// Seats that the tenant gets before all others take turns by weight. Free seats are lent to whoever asks.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub share: u32,
+    /// Seats that the tenant never passes; what is over waits. Absent: as many as are free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max: Option<u32>,
+    /// `enforce`, or `shadow` to count what would have waited and let it pass, or `off`.
+    pub mode: LimitMode,
+}
+
+/// Whether a limit is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LimitMode {
+    #[default]
+    Enforce,
+    Shadow,
+    Off,
+}
+
+/// How a tenant's requests wait for a seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueueLimit {
+    /// Requests that may wait for one route; more are refused.
+    #[schemars(range(min = 0, max = 4_096))]
+    pub max: u32,
+    /// How long they may wait as a rule. A queue that stays above it for ten times as long lets go of what is older
+    /// than that, and serves the newest first.
+    pub target: Span,
+}
+
+impl Default for QueueLimit {
+    fn default() -> Self {
+        Self {
+            max: 256,
+            target: Span::from_millis(100),
+        }
+    }
 }
 
 /// A rate with a burst allowance, enforced by GCRA.
@@ -77,6 +129,12 @@ pub struct Tenant {
     /// A body limit of its own, instead of its tier's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_max: Option<ByteSize>,
+    /// Seats of its own, instead of its tier's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
+    /// A queue of its own, instead of its tier's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueLimit>,
     /// Regions in which the tenant's data may live. Absent: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub residency: Vec<RegionId>,
@@ -100,26 +158,35 @@ impl TenantsFile {
     /// The tiers that exist without being written down.
     #[must_use]
     pub fn builtin_tiers() -> BTreeMap<TierId, Tier> {
-        [("gold", 8, 2_000), ("silver", 4, 500), ("bronze", 1, 100)]
-            .into_iter()
-            .map(|(name, weight, rate)| {
-                let id = TierId::new(name).expect("the built-in names follow the grammar");
-                let rps = RateLimit {
-                    rate: Rate::per_second(rate),
-                    burst: Some(rate * 2),
-                };
-                let (timeout, body_max) = (Tier::default_timeout(), Tier::default_body_max());
-                (
-                    id,
-                    Tier {
-                        weight,
-                        rps,
-                        timeout,
-                        body_max,
+        [
+            ("gold", 8, 2_000, 2),
+            ("silver", 4, 500, 1),
+            ("bronze", 1, 100, 0),
+        ]
+        .into_iter()
+        .map(|(name, weight, rate, share)| {
+            let id = TierId::new(name).expect("the built-in names follow the grammar");
+            let rps = RateLimit {
+                rate: Rate::per_second(rate),
+                burst: Some(rate * 2),
+            };
+            let (timeout, body_max) = (Tier::default_timeout(), Tier::default_body_max());
+            (
+                id,
+                Tier {
+                    weight,
+                    rps,
+                    timeout,
+                    body_max,
+                    concurrency: Concurrency {
+                        share,
+                        ..Concurrency::default()
                     },
-                )
-            })
-            .collect()
+                    queue: QueueLimit::default(),
+                },
+            )
+        })
+        .collect()
     }
 
     fn demo_tenants() -> BTreeMap<TenantId, Tenant> {
@@ -136,6 +203,8 @@ impl TenantsFile {
                         rps: None,
                         timeout: None,
                         body_max: None,
+                        concurrency: None,
+                        queue: None,
                         residency: Vec::new(),
                     },
                 )
@@ -163,6 +232,8 @@ impl TenantsFile {
             rps: tenant.rps.unwrap_or(tier.rps),
             timeout: tenant.timeout.unwrap_or(tier.timeout),
             body_max: tenant.body_max.unwrap_or(tier.body_max),
+            concurrency: tenant.concurrency.unwrap_or(tier.concurrency),
+            queue: tenant.queue.unwrap_or(tier.queue),
         })
     }
 
@@ -192,4 +263,6 @@ pub struct EffectiveLimits {
     pub rps: RateLimit,
     pub timeout: Span,
     pub body_max: ByteSize,
+    pub concurrency: Concurrency,
+    pub queue: QueueLimit,
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::tenants::check_tier;
-use super::{Document, Documents, check_not_zero, first_line, tiers};
+use super::{Document, Documents, check_ascending, check_not_zero, first_line, tiers};
 use crate::catalog::{Builtin, Method};
 use crate::check::format;
 use crate::check::suggest::{closest, one_of_or};
@@ -47,6 +47,8 @@ pub(super) fn check(documents: &Documents<'_>, problems: &mut Vec<Diagnostic>) {
         catalog.check_program(service, problems);
         for route in routes(service) {
             check_not_zero(source, route.entry("timeout"), problems);
+            let bounds = route.entry("concurrency");
+            check_ascending(source, bounds, &["min", "initial", "max"], problems);
         }
     }
     catalog.check_circles(problems);

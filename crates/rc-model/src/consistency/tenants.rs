@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Documents, check_not_zero, tiers};
+use super::{Documents, check_ascending, check_not_zero, tiers};
 use crate::check::suggest::{closest, one_of_or};
 use crate::source::{Diagnostic, SourceFile, quote};
 use crate::yaml::Node;
@@ -10,7 +10,7 @@ use crate::yaml::Node;
 pub(super) fn check(documents: &Documents<'_>, problems: &mut Vec<Diagnostic>) {
     if let Some((source, own)) = documents.tenants.entry("tiers") {
         for tier in own.value.entries() {
-            check_not_zero(source, tier.value.entry("timeout"), problems);
+            check_limits(source, &tier.value, problems);
         }
     }
     let Some((source, tenants)) = documents.tenants.entry("tenants") else {
@@ -29,7 +29,7 @@ pub(super) fn check(documents: &Documents<'_>, problems: &mut Vec<Diagnostic>) {
         .entry("region")
         .and_then(|(_, entry)| entry.value.as_text());
     for tenant in tenants.value.entries() {
-        check_not_zero(source, tenant.value.entry("timeout"), problems);
+        check_limits(source, &tenant.value, problems);
         if let Some(tier) = tenant.value.get("tier") {
             check_tier(
                 source,
@@ -56,6 +56,14 @@ pub(super) fn check(documents: &Documents<'_>, problems: &mut Vec<Diagnostic>) {
             }
         }
     }
+}
+
+/// What a tier and a tenant both can have.
+fn check_limits(source: &Arc<SourceFile>, owner: &Node, problems: &mut Vec<Diagnostic>) {
+    check_not_zero(source, owner.entry("timeout"), problems);
+    let target = owner.get("queue").and_then(|queue| queue.entry("target"));
+    check_not_zero(source, target, problems);
+    check_ascending(source, owner.entry("concurrency"), &["share", "max"], problems);
 }
 
 /// Reports the tier that `node` names when there is none of that name.

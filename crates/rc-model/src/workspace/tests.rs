@@ -94,7 +94,16 @@ fn the_largest_case_gives_the_values_that_were_written() {
         ),
         (500, 1 << 20, "1min".to_owned())
     );
-    assert_eq!(model.tenants.tiers["other"], model.tenants.tiers["basic"]);
+    assert_eq!(
+        (limits.concurrency.max, limits.concurrency.mode),
+        (Some(16), crate::tenants::LimitMode::Shadow)
+    );
+    assert_eq!(limits.queue, crate::tenants::QueueLimit::default());
+    let basic = model.tenants.tiers["basic"].clone();
+    assert_eq!((basic.concurrency.share, basic.queue.max), (1, 32));
+    let bounds = orders.routes[0].concurrency.unwrap();
+    assert_eq!((bounds.min, bounds.initial(), bounds.max), (2, 64, 64));
+    assert_eq!(model.tenants.tiers["other"], basic);
     assert_eq!(model.digest, sources.digest());
 }
 

@@ -9,6 +9,7 @@ fn route(path: &str, methods: &[Method], service: &str) -> RouteSpec {
             methods: methods.to_vec(),
             timeout: None,
             public: false,
+            concurrency: None,
         },
         service: ServiceId::new(service).unwrap(),
     }

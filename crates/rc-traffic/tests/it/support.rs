@@ -15,7 +15,7 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use rc_model::catalog::{Method, Route};
 use rc_model::project::AccessLog;
-use rc_model::tenants::{EffectiveLimits, RateLimit};
+use rc_model::tenants::{Concurrency, EffectiveLimits, QueueLimit, RateLimit};
 use rc_model::units::{ByteSize, Rate, Span};
 use rc_model::{ServiceId, SystemClock, TenantId, TierId};
 use rc_serve::Readiness;
@@ -226,6 +226,7 @@ pub(crate) fn route(path: &str, methods: &[Method]) -> RouteSpec {
             methods: methods.to_vec(),
             timeout: None,
             public: false,
+            concurrency: None,
         },
         service: ServiceId::new("up").unwrap(),
     }
@@ -275,6 +276,8 @@ pub(crate) fn tenant(id: &str, tier: &str, rate: u64, burst: u64) -> TenantSpec 
             rps: limit(rate, burst),
             timeout: Span::from_millis(10_000),
             body_max: ByteSize::new(64 << 20),
+            concurrency: Concurrency::default(),
+            queue: QueueLimit::default(),
         },
     }
 }
