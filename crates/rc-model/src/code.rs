@@ -144,6 +144,8 @@ pub const GW: &[Code] = &[
     code("RC-GW-022", "more than one credential"),
     code("RC-GW-023", "protocol upgrade not supported"),
     code("RC-GW-024", "keys are not known yet"),
+    code("RC-GW-025", "too many requests at once"),
+    code("RC-GW-026", "service has no room"),
     code("RC-GW-030", "the gateway cannot listen"),
     code("RC-GW-031", "routes, tenants and upstreams do not fit together"),
     code("RC-GW-060", "the admin API is busy"),

@@ -32,7 +32,7 @@ pub(crate) struct Ticket {
     pub(crate) protocol: Option<Protocol>,
     /// Who asks, as logs call them.
     pub(crate) user: Option<Pseudonym>,
-    /// How long the service took to begin its answer. Measured for traced requests only.
+    /// How long the service took to begin its answer.
     pub(crate) upstream_ns: Option<u64>,
     /// Why it failed: a refusal's code, or a word.
     pub(crate) error: Option<&'static str>,
@@ -85,11 +85,6 @@ impl Ticket {
 
     pub(crate) fn view(&self) -> &Rc<View> {
         &self.view
-    }
-
-    /// Whether its span is recorded here.
-    pub(crate) fn traced(&self) -> bool {
-        self.trace.sampled() && self.worker.shared.config.telemetry.is_some()
     }
 
     /// Appends the fields that every answer carries.
@@ -159,11 +154,7 @@ impl Drop for Ticket {
         let status = self.status.unwrap_or(STATUS_CLIENT_GONE);
         let took_ns = monotonic_ns().saturating_sub(self.start_ns);
         let active = &self.view.active;
-        let row = self.route.unwrap_or(active.snapshot.routes.len());
-        let tier = self
-            .tenant
-            .map_or(0, |tenant| active.snapshot.tenants[tenant].tier);
-        let series = &active.series[row][tier];
+        let series = active.series(self.route, self.tenant);
         series.record(self.worker.index, self.method, status, took_ns);
         if let Some(tracing) = &self.worker.shared.config.telemetry
             && self.trace.sampled()

@@ -8,7 +8,8 @@
 //! 4. the tenant's rate ([`rate`])
 //! 5. the route and its method
 //! 6. the body's size, as far as it is announced
-//! 7. the endpoint ([`crate::worker::UpstreamPools::choose`])
+//! 7. a seat at the service, or a place in the queue for one ([`crate::waiting`])
+//! 8. the endpoint ([`crate::worker::UpstreamPools::choose`])
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -149,8 +150,8 @@ fn decide_facts(
         ticket.user = *user;
     }
     rate(worker, peer, &identity, active, ticket)?;
-    let route = match found {
-        Found::Route(route) => &active.snapshot.routes[route],
+    let (at, route) = match found {
+        Found::Route(at) => (at, &active.snapshot.routes[at]),
         Found::Nothing => return Err(Refusal::new(&NO_ROUTE)),
         Found::OtherMethods(allow) => {
             return Err(Refusal {
@@ -190,6 +191,8 @@ fn decide_facts(
         head: head_bytes,
         framing: facts.framing,
         upstream: route.upstream,
+        route: at,
+        strict: peer.trusted,
         deadline: Instant::now() + timeout,
         body_max,
         is_head: head.method == "HEAD",
@@ -339,7 +342,7 @@ fn rate(
     match identity {
         Identity::Tenant { index, .. } => {
             let rule = &active.snapshot.tenants[*index].rps;
-            let verdict = rule.check(&active.limits[*index].tat, worker.shared.clock.monotonic_ns());
+            let verdict = rule.check(active.limits[*index].tat(), worker.shared.clock.monotonic_ns());
             ticket.verdict = Some(verdict);
             refuse_over_rate(worker, verdict)
         }

@@ -11,6 +11,9 @@ use crate::limit::{Gcra, Verdict};
 /// The name of the rate limit in fields and problems; the same as its key in `tenants.yaml`.
 pub(crate) const POLICY_NAME: &str = "rps";
 
+/// The name of the limit of requests at once; the same as its key in `tenants.yaml`.
+const SEATS_POLICY_NAME: &str = "concurrency";
+
 /// The problem type of draft-ietf-httpapi-ratelimit-headers for a caller's own excess.
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
@@ -20,6 +23,21 @@ pub(crate) struct Kind {
     pub(crate) status: u16,
     pub(crate) code: &'static str,
     pub(crate) title: &'static str,
+}
+
+/// The same draft's type for our own shortage.
+const REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
+
+impl Kind {
+    /// The problem type and the name of the limit, where a limit refuses.
+    fn policy(&self) -> Option<(&'static str, &'static str)> {
+        match self.code {
+            code if code == RATE_LIMITED.code => Some((QUOTA_EXCEEDED, POLICY_NAME)),
+            code if code == TENANT_BUSY.code => Some((QUOTA_EXCEEDED, SEATS_POLICY_NAME)),
+            code if code == SERVICE_BUSY.code => Some((REDUCED_CAPACITY, SEATS_POLICY_NAME)),
+            _ => None,
+        }
+    }
 }
 
 macro_rules! kinds {
@@ -55,6 +73,8 @@ kinds! {
     CREDENTIALS_CONFLICT: 400 "RC-GW-022" "more than one credential",
     UPGRADE_REFUSED: 400 "RC-GW-023" "protocol upgrade not supported",
     KEYS_UNKNOWN: 503 "RC-GW-024" "keys are not known yet",
+    TENANT_BUSY: 429 "RC-GW-025" "too many requests at once",
+    SERVICE_BUSY: 503 "RC-GW-026" "service has no room",
 }
 
 /// One refused request.
@@ -115,13 +135,14 @@ impl Refusal {
 
     /// Appends the problem document.
     pub(crate) fn write_body(&self, trace_id: Option<u128>, out: &mut Vec<u8>) {
-        let limited = self.kind == &RATE_LIMITED;
+        let limited = self.kind.policy();
         out.extend_from_slice(b"{\"type\":\"");
-        if limited {
-            out.extend_from_slice(QUOTA_EXCEEDED.as_bytes());
-        } else {
-            out.extend_from_slice(b"urn:royalcrown:error:");
-            out.extend_from_slice(self.kind.code.as_bytes());
+        match limited {
+            Some((problem_type, _)) => out.extend_from_slice(problem_type.as_bytes()),
+            None => {
+                out.extend_from_slice(b"urn:royalcrown:error:");
+                out.extend_from_slice(self.kind.code.as_bytes());
+            }
         }
         out.extend_from_slice(b"\",\"title\":\"");
         out.extend_from_slice(self.kind.title.as_bytes());
@@ -144,9 +165,9 @@ impl Refusal {
             out.extend_from_slice(b",\"retry_after_ms\":");
             number(out, wait_ms);
         }
-        if limited {
+        if let Some((_, policy)) = limited {
             out.extend_from_slice(b",\"violated-policies\":[\"");
-            out.extend_from_slice(POLICY_NAME.as_bytes());
+            out.extend_from_slice(policy.as_bytes());
             out.extend_from_slice(b"\"]");
         }
         out.extend_from_slice(b"}");

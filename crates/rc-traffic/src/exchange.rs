@@ -6,7 +6,7 @@
 
 use std::future::{Future as _, poll_fn};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use rc_model::clock::monotonic_ns;
 use tokio::time::Instant;
@@ -17,8 +17,10 @@ use crate::forward::Forward;
 use crate::io::{OUTBOX_BYTES_HIGH, Timer};
 use crate::metrics::bump;
 use crate::request::Framing;
+use crate::seats::Outcome;
 use crate::span;
 use crate::upstream::{Connection, Length, Pool, ResponseHead};
+use crate::waiting::{self, Place};
 use crate::wire::Step;
 use crate::worker::Worker;
 
@@ -44,6 +46,8 @@ pub(crate) trait Downstream {
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Broken>>;
     fn chunk(&self) -> &[u8];
     fn consume(&mut self, count: usize);
+    /// Whether nothing of the request is still to come.
+    fn has_whole_body(&self) -> bool;
     /// The gateway is about to read the body: a client that waits for `100 Continue` gets it.
     fn want_body(&mut self);
     /// Begins the answer. `fields` are whole header lines.
@@ -54,7 +58,7 @@ pub(crate) trait Downstream {
     /// Bytes of the answer that wait for the client.
     fn waiting(&self) -> usize;
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>>;
-    /// Ready when the client left. Asked only when no request body is wanted.
+    /// Ready when the client left. Asked only while no request body is wanted.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
@@ -71,6 +75,8 @@ pub(crate) enum Fate {
 
 enum Fail {
     Client(Broken),
+    /// There was no seat for it.
+    Refused(Refusal),
     BodyTooLarge,
     Deadline,
     Upstream(&'static str),
@@ -85,6 +91,12 @@ pub(crate) async fn carry<D: Downstream>(
     timer: &mut Timer,
 ) -> Fate {
     let view = Rc::clone(ticket.view());
+    let mut place = Place::new(worker, &view, forward, ticket);
+    if client.has_whole_body()
+        && let Err(fate) = waiting::seated(&mut place, client, timer).await
+    {
+        return fate;
+    }
     let pools = &view.upstreams[forward.upstream];
     let service = view.active.snapshot.upstreams[forward.upstream].service.as_str();
     let (mut attempt, mut replayed) = (0, false);
@@ -118,16 +130,29 @@ pub(crate) async fn carry<D: Downstream>(
             timer,
             sending: forward.framing != Framing::None,
             sent_all: true,
+            sent_ns: 0,
             body_bytes: 0,
+            place: &mut place,
         };
         forward.write(now, &mut exchange.connection.outbox.data);
         if exchange.sending {
             exchange.client.want_body();
             exchange.sent_all = false;
         }
-        let sent_ns = ticket.traced().then(monotonic_ns);
+        exchange.sent_ns = match exchange.place.seat() {
+            // Near enough, and reading the clock is not for nothing.
+            Some(seat) if exchange.connection.reused => seat.since_ns(),
+            _ => monotonic_ns(),
+        };
         let head = poll_fn(|cx| exchange.poll_head(&mut fields, cx)).await;
-        ticket.upstream_ns = sent_ns.map(|sent_ns| monotonic_ns().saturating_sub(sent_ns));
+        let now_ns = monotonic_ns();
+        let head_ns = now_ns.saturating_sub(exchange.sent_ns);
+        // Before it has the whole request, a service shows how fast the client is.
+        if let (Some(outcome), Some(seat), true) = (outcome(&head), exchange.place.seat(), exchange.sent_all)
+        {
+            seat.sample(head_ns, outcome, now_ns);
+        }
+        ticket.upstream_ns = Some(head_ns);
         ticket.bytes_in = exchange.body_bytes;
         match head {
             Ok(head) => {
@@ -148,6 +173,20 @@ pub(crate) async fn carry<D: Downstream>(
             }
             Err(fail) => return refusal(worker, ticket, service, fail),
         }
+    }
+}
+
+/// What the way an answer began shows about the service. Errors show nothing: they may be quick because nothing was
+/// done.
+fn outcome(head: &Result<ResponseHead, Fail>) -> Option<Outcome> {
+    match head {
+        Ok(head) => match head.status {
+            503 | 504 => Some(Outcome::Overloaded),
+            429 | 500.. => None,
+            _ => Some(Outcome::Answered),
+        },
+        Err(Fail::Deadline) => Some(Outcome::Overloaded),
+        Err(Fail::Client(_) | Fail::Refused(_) | Fail::BodyTooLarge | Fail::Upstream(_)) => None,
     }
 }
 
@@ -194,6 +233,7 @@ fn refusal(worker: &Worker, ticket: &Ticket, service: &str, fail: Fail) -> Fate 
         Fail::Client(Broken::Malformed(detail)) => {
             Fate::Refuse(Refusal::because(&MALFORMED_BODY, detail).closing())
         }
+        Fail::Refused(refusal) => Fate::Refuse(refusal),
         Fail::BodyTooLarge => Fate::Refuse(Refusal::new(&BODY_TOO_LARGE)),
         Fail::Deadline => Fate::Refuse(Refusal::new(&DEADLINE)),
         Fail::Upstream(reason) => {
@@ -205,7 +245,7 @@ fn refusal(worker: &Worker, ticket: &Ticket, service: &str, fail: Fail) -> Fate 
     }
 }
 
-struct Exchange<'a, D> {
+struct Exchange<'a, 'v, D> {
     client: &'a mut D,
     connection: Connection,
     forward: &'a Forward,
@@ -214,10 +254,13 @@ struct Exchange<'a, D> {
     sending: bool,
     /// The whole request is in the connection's hands; else it cannot be used again.
     sent_all: bool,
+    /// When the request was whole, or begun.
+    sent_ns: u64,
     body_bytes: u64,
+    place: &'a mut Place<'v>,
 }
 
-impl<D: Downstream> Exchange<'_, D> {
+impl<D: Downstream> Exchange<'_, '_, D> {
     /// Moves request body towards the service as far as both sides allow.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Fail> {
         loop {
@@ -225,8 +268,17 @@ impl<D: Downstream> Exchange<'_, D> {
             let mut dry = false;
             while self.sending && self.connection.outbox.waiting() < OUTBOX_BYTES_HIGH {
                 match self.client.poll_body(cx) {
-                    Poll::Ready(Ok(true)) => self.take_chunk()?,
-                    Poll::Ready(Ok(false)) => self.end_body()?,
+                    Poll::Ready(Ok(true)) if !self.is_last_chunk() => self.take_chunk()?,
+                    Poll::Ready(Ok(more)) => match self.place.poll(cx) {
+                        Poll::Ready(Ok(())) if more => self.take_chunk()?,
+                        Poll::Ready(Ok(())) => self.end_body()?,
+                        Poll::Ready(Err(refusal)) => return Err(Fail::Refused(refusal)),
+                        // The end of the body waits here for its turn.
+                        Poll::Pending => {
+                            dry = true;
+                            break;
+                        }
+                    },
                     Poll::Ready(Err(broken)) => return Err(Fail::Client(broken)),
                     Poll::Pending => {
                         dry = true;
@@ -250,6 +302,12 @@ impl<D: Downstream> Exchange<'_, D> {
                 }
             }
         }
+    }
+
+    /// Whether the piece that the client has sent is the end of a body of known length.
+    fn is_last_chunk(&self) -> bool {
+        let with_it = self.body_bytes + self.client.chunk().len() as u64;
+        matches!(self.forward.framing, Framing::Length(length) if with_it >= length)
     }
 
     fn take_chunk(&mut self) -> Result<(), Fail> {
@@ -280,6 +338,7 @@ impl<D: Downstream> Exchange<'_, D> {
         }
         self.sending = false;
         self.sent_all = true;
+        self.sent_ns = monotonic_ns();
         Ok(())
     }
 
@@ -296,12 +355,11 @@ impl<D: Downstream> Exchange<'_, D> {
             Poll::Ready(Err(malformed)) => return Poll::Ready(Err(Fail::Upstream(malformed.0))),
             Poll::Pending => {}
         }
-        if !self.sending && self.client.poll_gone(cx).is_ready() {
+        if (!self.sending || self.place.waits()) && self.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Fail::Client(Broken::Gone)));
         }
-        self.timer
-            .poll(self.forward.deadline, cx)
-            .map(|()| Err(Fail::Deadline))
+        ready!(self.timer.poll(self.forward.deadline, cx));
+        Poll::Ready(Err(self.place.late().map_or(Fail::Deadline, Fail::Refused)))
     }
 
     async fn relay(
@@ -312,6 +370,10 @@ impl<D: Downstream> Exchange<'_, D> {
         fields: &[u8],
         ticket: &mut Ticket,
     ) -> Fate {
+        if self.place.seat().is_none() {
+            // It answered before it had the whole request; what is left of that needs no seat.
+            self.place.done();
+        }
         let bodyless = head.body.is_done() && (self.forward.is_head || matches!(head.status, 204 | 304));
         self.client.start(head.status, fields, head.length, bodyless);
         let stall = worker.shared.config.limits.stall_timeout;
@@ -340,7 +402,8 @@ impl<D: Downstream> Exchange<'_, D> {
             return Fate::Cut;
         }
         ticket.bytes_in = self.body_bytes;
-        // The service is done with: its connection need not wait for a slow client.
+        // The service is done with: neither its seat nor its connection need wait for a slow client.
+        self.place.done();
         let (client, timer) = (self.client, self.timer);
         if head.keep && self.sent_all && self.connection.outbox.waiting() == 0 {
             pool.checkin(self.connection, Instant::now());
@@ -366,6 +429,8 @@ impl<D: Downstream> Exchange<'_, D> {
                     Poll::Pending if self.client.waiting() < OUTBOX_BYTES_HIGH => {}
                     Poll::Pending => {
                         full = true;
+                        // What is missing now is the client's doing, and a seat is for the service's work.
+                        self.place.done();
                         break;
                     }
                 }

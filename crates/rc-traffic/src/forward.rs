@@ -15,6 +15,9 @@ pub(crate) struct Forward {
     pub(crate) head: Vec<u8>,
     pub(crate) framing: Framing,
     pub(crate) upstream: usize,
+    pub(crate) route: usize,
+    /// The operator's own: it waits before all tenants.
+    pub(crate) strict: bool,
     pub(crate) deadline: Instant,
     /// Most bytes of body that are carried.
     pub(crate) body_max: u64,

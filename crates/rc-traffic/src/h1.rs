@@ -22,6 +22,7 @@ use crate::answer::{
 use crate::exchange::{self, Broken, Downstream, Fate, push_chunk};
 use crate::io::{INBOX_BYTES_MAX, Inbox, Io, Outbox, Timer};
 use crate::local;
+use crate::pace::{Hold, Pace};
 use crate::request::{FIELDS_MAX, Framing, Head, Protocol};
 use crate::upstream::Length;
 use crate::wire::{self, Body, Chunked, Malformed, Step};
@@ -60,6 +61,7 @@ pub(crate) struct H1 {
     /// No request follows this one.
     close: bool,
     scanned: usize,
+    pace: Pace,
 }
 
 /// What came instead of a head.
@@ -84,6 +86,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, inbox: Inbox, peer: Peer) 
         until_close: false,
         close: false,
         scanned: 0,
+        pace: Pace::new(!peer.trusted),
     };
     let mut timer = Timer::new();
     let mut stop = Box::pin(worker.stop.clone().cancelled_owned());
@@ -297,6 +300,9 @@ impl H1 {
             Decision::Forward(forward) => {
                 let fate = exchange::carry(worker, self, &forward, &mut ticket, timer).await;
                 room = forward.head;
+                if matches!(fate, Fate::Done) {
+                    self.pace.served();
+                }
                 fate
             }
             Decision::Refuse(refusal) => Fate::Refuse(refusal),
@@ -305,7 +311,12 @@ impl H1 {
             Decision::Admin(call) => local::admin(worker, self, *call, &mut ticket, is_head, timer).await,
         };
         let fate = match fate {
-            Fate::Refuse(refusal) => {
+            Fate::Refuse(mut refusal) => {
+                match self.pace.hold(worker, &ticket, &refusal) {
+                    Hold::No => {}
+                    Hold::Park(parked) => parked.wait().await,
+                    Hold::Close => refusal.close = true,
+                }
                 self.before_refusal(&refusal);
                 local::refuse(worker, self, &refusal, &mut ticket, is_head);
                 Fate::Done
@@ -418,6 +429,11 @@ impl Downstream for H1 {
     fn consume(&mut self, count: usize) {
         self.body.take(&mut self.inbox, count);
         self.chunk = 0;
+    }
+
+    fn has_whole_body(&self) -> bool {
+        let here = self.inbox.filled().len() as u64;
+        self.body.is_done() || matches!(self.body, Body::Length(left) if left <= here)
     }
 
     fn want_body(&mut self) {

@@ -24,6 +24,7 @@ use crate::answer::{HEAD_TOO_LARGE, Refusal, TARGET_TOO_LONG};
 use crate::exchange::{self, Broken, Downstream, Fate};
 use crate::io::{Rewound, Timer};
 use crate::local;
+use crate::pace::{Hold, Pace};
 use crate::request::{FIELDS_MAX, Head, Protocol};
 use crate::upstream::Length;
 use crate::worker::{Peer, Worker};
@@ -56,6 +57,9 @@ struct Activity {
     answering: Cell<usize>,
     /// When a client last took a piece of an answer, or a stream began.
     taken: Cell<Instant>,
+    pace: RefCell<Pace>,
+    /// Too many refused connections are parked: this one is to go away.
+    unwelcome: Cell<bool>,
 }
 
 /// Serves streams on `io` until one side has had enough.
@@ -66,6 +70,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Rewound, peer: Peer) {
         idle_since: Cell::new(Instant::now()),
         answering: Cell::new(0),
         taken: Cell::new(Instant::now()),
+        pace: RefCell::new(Pace::new(!peer.trusted)),
+        unwelcome: Cell::new(false),
     });
     let head_list_bytes_max = u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX);
     let service = {
@@ -98,7 +104,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Rewound, peer: Peer) {
                 }
                 return Poll::Ready(());
             }
-            if !ending && stop.as_mut().poll(cx).is_ready() {
+            if !ending && (activity.unwelcome.get() || stop.as_mut().poll(cx).is_ready()) {
                 ending = true;
                 connection.as_mut().graceful_shutdown();
                 continue;
@@ -173,7 +179,7 @@ async fn answer(
 ) -> Result<Response<Answer>, Infallible> {
     let slot = Rc::new(RefCell::new(Slot::default()));
     let mut exchange: Pin<Box<dyn Future<Output = Fate>>> =
-        Box::pin(run(worker, peer, request, Rc::clone(&slot)));
+        Box::pin(run(worker, peer, request, Rc::clone(&slot), Rc::clone(&busy.0)));
     let mut fate = None;
     let head = poll_fn(|cx| {
         let polled = exchange.as_mut().poll(cx);
@@ -200,7 +206,13 @@ async fn answer(
     Ok(response)
 }
 
-async fn run(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>, slot: Rc<RefCell<Slot>>) -> Fate {
+async fn run(
+    worker: Rc<Worker>,
+    peer: Peer,
+    request: Request<Incoming>,
+    slot: Rc<RefCell<Slot>>,
+    activity: Rc<Activity>,
+) -> Fate {
     let (parts, body) = request.into_parts();
     let mut client = H2 {
         body,
@@ -216,7 +228,11 @@ async fn run(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>, slot: R
     let mut timer = Timer::new();
     let fate = match decision {
         Decision::Forward(forward) => {
-            exchange::carry(&worker, &mut client, &forward, &mut ticket, &mut timer).await
+            let fate = exchange::carry(&worker, &mut client, &forward, &mut ticket, &mut timer).await;
+            if matches!(fate, Fate::Done) {
+                activity.pace.borrow_mut().served();
+            }
+            fate
         }
         Decision::Refuse(refusal) => Fate::Refuse(refusal),
         Decision::Health => local::health(&mut client, &mut ticket, is_head),
@@ -227,6 +243,12 @@ async fn run(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>, slot: R
     };
     match fate {
         Fate::Refuse(refusal) => {
+            let hold = activity.pace.borrow_mut().hold(&worker, &ticket, &refusal);
+            match hold {
+                Hold::No => {}
+                Hold::Park(parked) => parked.wait().await,
+                Hold::Close => activity.unwelcome.set(true),
+            }
             local::refuse(&worker, &mut client, &refusal, &mut ticket, is_head);
             Fate::Done
         }
@@ -314,6 +336,10 @@ impl Downstream for H2 {
 
     fn consume(&mut self, count: usize) {
         bytes::Buf::advance(&mut self.current, count);
+    }
+
+    fn has_whole_body(&self) -> bool {
+        self.current.is_empty() && self.body.is_end_stream()
     }
 
     fn want_body(&mut self) {}

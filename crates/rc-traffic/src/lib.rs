@@ -28,11 +28,14 @@ mod h2;
 mod io;
 mod local;
 mod metrics;
+mod pace;
 mod path;
 mod request;
+mod seats;
 mod span;
 mod state;
 mod upstream;
+mod waiting;
 mod wire;
 mod worker;
 

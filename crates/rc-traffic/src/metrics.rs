@@ -19,6 +19,10 @@ use rc_serve::metrics::DURATION_BUCKETS;
 use crate::exemplar::{self, Exemplar, Exemplars};
 use crate::path::{METHOD_COUNT, method_name};
 
+pub(crate) use seats::{NamedPool, SeatCounts, Waits};
+
+mod seats;
+
 /// Status classes: `1xx` to `5xx`, and requests whose client left before the answer.
 const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "gone"];
 /// The last row counts methods that the gateway does not carry.
@@ -36,6 +40,16 @@ pub(crate) struct SeriesKey {
     pub(crate) tier: String,
 }
 
+impl SeriesKey {
+    fn labels(&self) -> [(&'static str, &str); 3] {
+        [
+            ("service", self.service.as_str()),
+            ("route", self.route.as_str()),
+            ("tier", self.tier.as_str()),
+        ]
+    }
+}
+
 /// One series, a shard for each worker.
 #[derive(Debug)]
 pub(crate) struct Series {
@@ -49,6 +63,7 @@ struct Shard {
     requests: [[AtomicU64; CLASSES.len()]; METHOD_ROWS],
     buckets: [AtomicU64; BUCKETS + 1],
     sum_ns: AtomicU64,
+    seats: SeatCounts,
     /// Made by the first traced request: most series of a large catalogue never have one.
     exemplars: OnceLock<Box<Exemplars>>,
 }
@@ -76,6 +91,8 @@ pub(crate) struct TrafficMetrics {
     /// Touched when a snapshot is installed and by scrapes, never by requests.
     series: Mutex<BTreeMap<SeriesKey, Arc<Series>>>,
     pub(crate) workers: Box<[WorkerCounters]>,
+    /// The pools of the snapshot in use.
+    pub(crate) pools: Mutex<Vec<NamedPool>>,
     pub(crate) snapshot_version: AtomicU64,
     pub(crate) snapshot_installs: AtomicU64,
 }
@@ -98,6 +115,7 @@ impl TrafficMetrics {
         Self {
             series: Mutex::default(),
             workers: (0..workers).map(|_| WorkerCounters::default()).collect(),
+            pools: Mutex::default(),
             snapshot_version: AtomicU64::new(0),
             snapshot_installs: AtomicU64::new(0),
         }
@@ -152,6 +170,15 @@ impl Series {
         exemplars.set(bucket(exemplar.took_ns), exemplar);
     }
 
+    /// What `worker` counts about seats.
+    pub(crate) fn seats(&self, worker: usize) -> &SeatCounts {
+        &self.shards[worker].seats
+    }
+
+    fn all_seats(&self) -> impl Iterator<Item = &SeatCounts> {
+        self.shards.iter().map(|shard| &shard.seats)
+    }
+
     /// The newest example of a bucket, whichever worker had it.
     fn exemplar(&self, bucket: usize) -> Option<Exemplar> {
         let all = self
@@ -179,6 +206,7 @@ impl Shard {
             requests: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
             buckets: std::array::from_fn(|_| AtomicU64::new(0)),
             sum_ns: AtomicU64::new(0),
+            seats: SeatCounts::default(),
             exemplars: OnceLock::new(),
         }
     }
@@ -212,6 +240,13 @@ impl Collector for TrafficCollector {
         };
         self.encode_requests(&series, &mut encoder)?;
         encode_durations(&series, &mut encoder)?;
+        let pools = self
+            .0
+            .pools
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        seats::encode(&series, &pools, &mut encoder)?;
         self.encode_workers(&mut encoder)?;
         let version = ConstGauge::new(
             i64::try_from(self.0.snapshot_version.load(Ordering::Relaxed)).unwrap_or(i64::MAX),
@@ -372,11 +407,7 @@ fn encode_durations(
             continue;
         }
         let sum = Duration::from_nanos(series.total(|shard| &shard.sum_ns)).as_secs_f64();
-        let labels = [
-            ("service", key.service.as_str()),
-            ("route", key.route.as_str()),
-            ("tier", key.tier.as_str()),
-        ];
+        let labels = key.labels();
         let mut metric = family.encode_family(&labels)?;
         metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
     }

@@ -8,13 +8,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rc_model::catalog::Route;
-use rc_model::tenants::{EffectiveLimits, RateLimit};
+use rc_model::catalog::{ConcurrencyBounds, Route};
+use rc_model::tenants::{EffectiveLimits, LimitMode, RateLimit};
 use rc_model::units::Rate;
 use rc_model::{ServiceId, TenantId, TierId};
 
 use crate::limit::Gcra;
 use crate::path::{self, METHOD_COUNT, RouteTable, TableError, method_name};
+use crate::seats::{Bounds, Claim};
 
 /// Most tenants in one snapshot.
 pub const TENANTS_MAX: usize = 1 << 20;
@@ -156,6 +157,9 @@ pub(crate) struct TenantPolicy {
     pub(crate) rps: Gcra,
     pub(crate) timeout: Duration,
     pub(crate) body_max: u64,
+    /// Its claim on seats, but for its slot, which outlives the snapshot.
+    pub(crate) claim: Claim,
+    pub(crate) mode: LimitMode,
     /// `x-rc-tenant` and `x-rc-tier`, ready to be copied into a request head.
     pub(crate) hop_headers: Box<[u8]>,
 }
@@ -169,6 +173,8 @@ pub(crate) struct RoutePolicy {
     pub(crate) upstream: usize,
     pub(crate) timeout: Option<Duration>,
     pub(crate) public: bool,
+    /// Where the number of its seats may be.
+    pub(crate) bounds: Bounds,
 }
 
 /// A service's endpoints.
@@ -292,6 +298,7 @@ fn build_routes(
             upstream: upstream.unwrap_or_default(),
             timeout: route.timeout.map(rc_model::units::Span::duration),
             public: route.public,
+            bounds: bounds(route.concurrency.unwrap_or_default()),
         });
     }
     (routes, table)
@@ -320,10 +327,31 @@ fn build_tenants(specs: Vec<TenantSpec>, faults: &mut Vec<BuildFault>) -> Tenant
             rps: Gcra::new(limits.rps),
             timeout: limits.timeout.duration(),
             body_max: limits.body_max.bytes(),
+            claim: claim(&limits),
+            mode: limits.concurrency.mode,
             hop_headers: hop_headers.into_bytes().into(),
         });
     }
     (tenants, by_tenant, tiers)
+}
+
+fn bounds(found: ConcurrencyBounds) -> Bounds {
+    Bounds {
+        floor: found.min,
+        ceiling: found.max.max(found.min),
+        initial: found.initial(),
+    }
+}
+
+fn claim(limits: &EffectiveLimits) -> Claim {
+    Claim {
+        slot: 0,
+        weight: limits.weight.max(1),
+        share: limits.concurrency.share,
+        max: limits.concurrency.max.unwrap_or(u32::MAX).max(1),
+        waiting_max: limits.queue.max,
+        target_ns: u64::try_from(limits.queue.target.duration().as_nanos()).unwrap_or(u64::MAX),
+    }
 }
 
 #[cfg(test)]

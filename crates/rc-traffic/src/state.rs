@@ -1,22 +1,23 @@
 //! What outlives a snapshot: the state of limits, the metrics, and the cell that holds the snapshot in use.
 //!
-//! Limits are keyed by tenant. A new snapshot takes over each tenant's state, fitted to the new rule; a
-//! tenant that is gone keeps its state until it has rested, so that being removed and added again is no
-//! way to a fresh allowance.
+//! Limits are keyed by tenant, seats by service and route. A new snapshot takes over each tenant's state, fitted to
+//! the new rule; a tenant that is gone keeps its state until it has rested, so that being removed and added again is
+//! no way to a fresh allowance.
 
-use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use rc_model::project::RateLimitHeaders;
-use rc_model::{Clock, TenantId};
+use rc_model::{Clock, ServiceId, TenantId};
 
 use crate::answer::LimitFields;
 use crate::config::GatewayConfig;
 use crate::key::KeyTable;
 use crate::limit::{SourceTable, Tat};
-use crate::metrics::{Series, SeriesKey, TrafficMetrics};
+use crate::metrics::{NamedPool, Series, SeriesKey, TrafficMetrics};
+use crate::seats::{Claim, SeatPool};
 use crate::snapshot::Snapshot;
 
 /// Shared by all workers and by the gateway's handle.
@@ -28,7 +29,61 @@ pub(crate) struct Shared {
     /// Where limits read the time.
     pub(crate) clock: Arc<dyn Clock>,
     /// Touched only when a snapshot is installed.
-    tats: Mutex<HashMap<TenantId, Arc<Tat>>>,
+    kept: Mutex<Kept>,
+}
+
+/// What is taken over from one snapshot to the next.
+#[derive(Default)]
+struct Kept {
+    tenants: HashMap<TenantId, Arc<TenantKept>>,
+    /// By service and route. Routes of one path that differ in their methods share one.
+    pools: HashMap<(ServiceId, String), Arc<SeatPool>>,
+    slots: Arc<Slots>,
+}
+
+/// One tenant's part of what is kept.
+struct TenantKept {
+    tat: Tat,
+    slot: Slot,
+    parked: Arc<AtomicU32>,
+}
+
+/// Places for tenants in every pool's table.
+#[derive(Default)]
+struct Slots(Mutex<FreeSlots>);
+
+#[derive(Default)]
+struct FreeSlots {
+    free: Vec<u32>,
+    /// Slots that were ever given; the first is for requests without a tenant.
+    given: u32,
+}
+
+/// A place for one tenant; free again when the last request that knows the tenant has ended.
+struct Slot {
+    at: u32,
+    slots: Arc<Slots>,
+}
+
+impl Slots {
+    fn take(self: &Arc<Self>) -> Slot {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = slots.free.pop().unwrap_or_else(|| {
+            slots.given += 1;
+            slots.given
+        });
+        Slot {
+            at,
+            slots: Arc::clone(self),
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut slots = self.slots.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.free.push(self.at);
+    }
 }
 
 /// A snapshot joined with the state of its limits and its metric series.
@@ -38,12 +93,35 @@ pub(crate) struct Active {
     pub(crate) limits: Vec<TenantState>,
     /// By route, then tier. The row behind the last route is for requests that match none.
     pub(crate) series: Vec<Vec<Arc<Series>>>,
+    /// The seats of each route.
+    pub(crate) pools: Vec<Arc<SeatPool>>,
     pub(crate) anonymous: Arc<AnonymousState>,
 }
 
 pub(crate) struct TenantState {
-    pub(crate) tat: Arc<Tat>,
+    kept: Arc<TenantKept>,
     pub(crate) fields: LimitFields,
+    pub(crate) claim: Claim,
+}
+
+impl Active {
+    /// The series of a request, as far as its route and tenant are known.
+    pub(crate) fn series(&self, route: Option<usize>, tenant: Option<usize>) -> &Series {
+        let row = route.unwrap_or(self.snapshot.routes.len());
+        let tier = tenant.map_or(0, |tenant| self.snapshot.tenants[tenant].tier);
+        &self.series[row][tier]
+    }
+}
+
+impl TenantState {
+    pub(crate) fn tat(&self) -> &Tat {
+        &self.kept.tat
+    }
+
+    /// Its connections whose refusal is held back.
+    pub(crate) fn parked(&self) -> &Arc<AtomicU32> {
+        &self.kept.parked
+    }
 }
 
 /// Limits of requests without a tenant.
@@ -54,7 +132,14 @@ pub(crate) struct AnonymousState {
     /// public routes.
     pub(crate) unproved: Tat,
     pub(crate) sources: SourceTable,
+    /// All requests without a tenant are one tenant of the least weight.
+    pub(crate) claim: Claim,
+    pub(crate) parked: Arc<AtomicU32>,
 }
+
+/// How many anonymous requests may wait for a seat of one route, and for how long as a rule.
+const ANONYMOUS_WAITING_MAX: u32 = 256;
+const ANONYMOUS_TARGET_NS: u64 = 100_000_000;
 
 impl Shared {
     pub(crate) fn new(
@@ -68,12 +153,21 @@ impl Shared {
             shared: Tat::default(),
             unproved: Tat::default(),
             sources: SourceTable::new(),
+            claim: Claim {
+                slot: 0,
+                weight: 1,
+                share: 0,
+                max: u32::MAX,
+                waiting_max: ANONYMOUS_WAITING_MAX,
+                target_ns: ANONYMOUS_TARGET_NS,
+            },
+            parked: Arc::default(),
         });
-        let mut tats = HashMap::new();
+        let mut kept = Kept::default();
         let now_ns = clock.monotonic_ns();
         let active = join(
             snapshot,
-            &mut tats,
+            &mut kept,
             &metrics,
             anonymous,
             config.ratelimit_headers,
@@ -85,24 +179,24 @@ impl Shared {
             keys: ArcSwap::from_pointee(keys),
             metrics,
             clock,
-            tats: Mutex::new(tats),
+            kept: Mutex::new(kept),
         }
     }
 
     /// Puts `snapshot` in use. Requests under way finish with the one they began with.
     pub(crate) fn install(&self, snapshot: Snapshot) {
-        let mut tats = self.tats.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let anonymous = Arc::clone(&self.active.load().anonymous);
         let headers = self.config.ratelimit_headers;
         let now_ns = self.clock.monotonic_ns();
-        let active = join(snapshot, &mut tats, &self.metrics, anonymous, headers, now_ns);
+        let active = join(snapshot, &mut kept, &self.metrics, anonymous, headers, now_ns);
         self.active.store(Arc::new(active));
     }
 }
 
 fn join(
     snapshot: Snapshot,
-    tats: &mut HashMap<TenantId, Arc<Tat>>,
+    kept: &mut Kept,
     metrics: &TrafficMetrics,
     anonymous: Arc<AnonymousState>,
     headers: RateLimitHeaders,
@@ -112,15 +206,28 @@ fn join(
         .tenants
         .iter()
         .map(|tenant| {
-            let tat = tats.entry(tenant.id.clone()).or_default();
-            tat.clamp(&tenant.rps, now_ns);
+            let slots = &kept.slots;
+            let kept = kept.tenants.entry(tenant.id.clone()).or_insert_with(|| {
+                Arc::new(TenantKept {
+                    tat: Tat::default(),
+                    slot: slots.take(),
+                    parked: Arc::default(),
+                })
+            });
+            kept.tat.clamp(&tenant.rps, now_ns);
             TenantState {
-                tat: Arc::clone(tat),
                 fields: LimitFields::new(&tenant.rps, headers),
+                claim: Claim {
+                    slot: kept.slot.at,
+                    ..tenant.claim
+                },
+                kept: Arc::clone(kept),
             }
         })
         .collect();
-    tats.retain(|tenant, tat| snapshot.by_tenant.contains_key(tenant) || !tat.is_rested(now_ns));
+    kept.tenants
+        .retain(|tenant, kept| snapshot.by_tenant.contains_key(tenant) || !kept.tat.is_rested(now_ns));
+    let pools = join_pools(&snapshot, &mut kept.pools, metrics, now_ns);
     let row = |service: &str, route: &str| {
         let series = snapshot.tiers.iter().map(|tier| {
             metrics.series(SeriesKey {
@@ -145,8 +252,48 @@ fn join(
         snapshot,
         limits,
         series,
+        pools,
         anonymous,
     }
+}
+
+fn join_pools(
+    snapshot: &Snapshot,
+    kept: &mut HashMap<(ServiceId, String), Arc<SeatPool>>,
+    metrics: &TrafficMetrics,
+    now_ns: u64,
+) -> Vec<Arc<SeatPool>> {
+    let mut named: BTreeMap<_, NamedPool> = BTreeMap::new();
+    let routes = snapshot.routes.iter().map(|route| {
+        let key = (
+            snapshot.upstreams[route.upstream].service.clone(),
+            route.path.clone(),
+        );
+        let pool = match named.get(&key) {
+            Some(named) => Arc::clone(&named.pool),
+            None => match kept.get(&key) {
+                Some(pool) => {
+                    pool.rebound(route.bounds, now_ns);
+                    Arc::clone(pool)
+                }
+                None => Arc::new(SeatPool::new(route.bounds)),
+            },
+        };
+        named.entry(key.clone()).or_insert_with(|| NamedPool {
+            service: key.0.to_string(),
+            route: key.1,
+            pool: Arc::clone(&pool),
+        });
+        pool
+    });
+    let pools = routes.collect();
+    // Who still has a seat of a route that is gone keeps its pool by itself.
+    *kept = named
+        .iter()
+        .map(|(key, named)| (key.clone(), Arc::clone(&named.pool)))
+        .collect();
+    *metrics.pools.lock().unwrap_or_else(PoisonError::into_inner) = named.into_values().collect();
+    pools
 }
 
 #[cfg(test)]

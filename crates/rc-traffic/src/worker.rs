@@ -36,6 +36,8 @@ pub(crate) struct Worker {
     /// Cancelled when the gateway begins to stop.
     pub(crate) stop: CancellationToken,
     view: RefCell<Rc<View>>,
+    /// Connections whose refusal is held back.
+    pub(crate) parked: Rc<Cell<u32>>,
     random: RefCell<fastrand::Rng>,
     /// The second and its text.
     date: Cell<(i64, [u8; DATE_BYTES])>,
@@ -64,6 +66,7 @@ impl Worker {
             hooks,
             stop,
             view: RefCell::new(Rc::new(view)),
+            parked: Rc::default(),
             random: RefCell::new(fastrand::Rng::new()),
             date: Cell::new((i64::MIN, [b' '; DATE_BYTES])),
         }

@@ -42,7 +42,7 @@ fn burst_left(shared: &Shared, tenant: &str) -> usize {
     let now_ns = shared.clock.monotonic_ns();
     let admitted = |_: &usize| {
         matches!(
-            rule.check(&active.limits[index].tat, now_ns),
+            rule.check(active.limits[index].tat(), now_ns),
             Verdict::Admit { .. }
         )
     };
@@ -84,7 +84,7 @@ fn removing_and_adding_a_tenant_is_no_way_to_a_fresh_allowance() {
     // Once it has rested, it is forgotten.
     clock.advance(Duration::from_secs(60));
     shared.install(snapshot(4, &["globex"], "1/s", 10));
-    assert_eq!(shared.tats.lock().unwrap().len(), 1);
+    assert_eq!(shared.kept.lock().unwrap().tenants.len(), 1);
 }
 
 #[test]

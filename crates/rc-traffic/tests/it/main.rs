@@ -15,6 +15,8 @@ mod limits;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod seats;
+#[cfg(test)]
 mod smuggling;
 #[cfg(test)]
 mod spans;

@@ -316,7 +316,11 @@ fn a_service_is_told_the_time_that_is_left() {
         .collect();
     let service = Service::echo();
     let live = Setup::to(vec![rc_traffic::Endpoint::Tcp(address), service.endpoint()])
-        .config(|config| config.limits.connect_timeout = Duration::from_millis(400))
+        .config(|config| {
+            config.limits.connect_timeout = Duration::from_millis(400);
+            // One, so that the second request gets the other endpoint.
+            config.workers = std::num::NonZeroUsize::MIN;
+        })
         .start();
     for _ in 0..2 {
         assert_eq!(live.get("/up").status, 200);
@@ -327,11 +331,11 @@ fn a_service_is_told_the_time_that_is_left() {
         .map(|seen| seen.header("x-rc-deadline-ms").unwrap().parse().unwrap())
         .collect();
     left.sort_unstable();
-    assert_eq!(
-        left[1], 10_000,
-        "a request that was sent at once has its whole time"
+    assert!(
+        left[1] > 9_700,
+        "a request that was sent at once has its whole time: {left:?}"
     );
-    assert!((9_000..=9_600).contains(&left[0]), "{left:?}");
+    assert!((7_000..=9_600).contains(&left[0]), "{left:?}");
 }
 
 #[test]

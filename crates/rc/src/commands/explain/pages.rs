@@ -120,6 +120,8 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     "RC-GW-022"
     "RC-GW-023"
     "RC-GW-024"
+    "RC-GW-025"
+    "RC-GW-026"
     "RC-GW-030"
     "RC-GW-031"
     "RC-GW-060"
