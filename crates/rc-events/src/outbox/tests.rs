@@ -165,7 +165,10 @@ async fn live_the_example_changes_its_order_and_appends_in_one_transaction() {
         INSERT INTO orders VALUES ('o-1', 'new'); GRANT SELECT, UPDATE ON orders TO example_writer";
     let _nothing = server.ask(&database, table);
     let (mut client, _moving) = service(&url).await;
-    client.batch_execute("SET search_path = public, rc_events").await.unwrap();
+    client
+        .batch_execute("SET search_path = public, rc_events")
+        .await
+        .unwrap();
     for number in 1..=3 {
         assert_eq!(orders::pay(&mut client, "o-1", 4_200).await.unwrap(), number);
     }
@@ -174,7 +177,11 @@ async fn live_the_example_changes_its_order_and_appends_in_one_transaction() {
     let fetched = crate::Source::fetch(&source, &crate::Cursor::default(), crate::ReadLimit::default())
         .await
         .unwrap();
-    let payloads: Vec<&[u8]> = fetched.records.iter().map(|record| &record.event.payload[..]).collect();
+    let payloads: Vec<&[u8]> = fetched
+        .records
+        .iter()
+        .map(|record| &record.event.payload[..])
+        .collect();
     assert_eq!(payloads, [b"{\"cents\": 4200}"; 3]);
 }
 

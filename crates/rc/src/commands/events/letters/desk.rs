@@ -69,7 +69,7 @@ impl<'a> Desk<'a> {
                 _ => Self::relay(cx, beside).await,
             };
         }
-        let name = holder.unwrap_or(Builtin::DocsApi.name());
+        let name = holder.unwrap_or_else(|| Builtin::DocsApi.name());
         let known = HOLDERS.into_iter().find(|known| known.name() == name);
         known.map(|service| Self::Service(cx, service)).ok_or_else(|| {
             Fault::usage("RC-CLI-002", format!("there is no holder `{name}`"))
