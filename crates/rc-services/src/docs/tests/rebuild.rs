@@ -400,10 +400,14 @@ async fn letters(world: World) {
         .unwrap();
     consumer.as_ref().drop(&one("dropped")).await.unwrap();
     assert_eq!(process.get("mended").await.unwrap().document.text, "later");
-    drop(consumer);
 
     process.begin().await.unwrap();
     process.ended(Outcome::Switched).await;
+    eventually(SOON, "the rebuilt one is followed", async || {
+        !Arc::ptr_eq(&process.following.load_full().unwrap(), &consumer)
+    })
+    .await;
+    drop(consumer);
     assert_eq!(
         process.get("mended").await.unwrap().document.text,
         "later",
