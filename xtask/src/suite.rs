@@ -17,6 +17,19 @@ pub(crate) struct Built {
     pub(crate) rc: Option<PathBuf>,
 }
 
+/// Most failed tests that are looked at a second time. More are no accident.
+const UNSTEADY_MAX: usize = 3;
+
+/// How one run of test programs went.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Ran {
+    pub(crate) tally: Tally,
+    /// The names of the tests that failed.
+    failed: Vec<String>,
+    /// Of those, the ones that passed when they were run again, alone.
+    pub(crate) unsteady: Vec<String>,
+}
+
 /// How many tests ended how, over all test programs of one run.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -44,9 +57,9 @@ pub(crate) fn test(cx: &Cx, args: &[String]) -> Result<(), Stop> {
     setup::run(cx)?;
     let borrowed: Vec<&str> = args.iter().map(String::as_str).collect();
     build(cx, &borrowed)?;
-    let tally = run(cx, &borrowed)?;
-    println!("{tally}");
-    tally.verdict()
+    let ran = run(cx, &borrowed)?;
+    println!("{}", ran.tally);
+    ran.tally.verdict()
 }
 
 /// Builds the test programs that `args` of `cargo test` select, and the `rc` that they run.
@@ -109,20 +122,36 @@ fn build_program(cx: &Cx, name: &str, args: &[&str]) -> Result<PathBuf, Stop> {
     }
 }
 
+/// As [`run`], and looks a second time at the few that failed: machines that many share stand still for longer than
+/// a test has patience. Those that pass then are named in the report, because each of them is a fault, of the test or
+/// of the product, that somebody has to find.
+pub(crate) fn run_and_look_again(cx: &Cx, args: &[&str]) -> Result<Ran, Stop> {
+    let first = run(cx, args)?;
+    if !first.deserves_a_second_look() {
+        return Ok(first);
+    }
+    println!("\nonce more, alone: {}", first.failed.join(", "));
+    let mut again = args.to_vec();
+    again.extend(["--", "--exact", "--test-threads=1"]);
+    again.extend(first.failed.iter().map(String::as_str));
+    let second = run(cx, &again)?;
+    Ok(first.after(&second))
+}
+
 /// Runs the test programs, all of them even when one fails.
-pub(crate) fn run(cx: &Cx, args: &[&str]) -> Result<Tally, Stop> {
+pub(crate) fn run(cx: &Cx, args: &[&str]) -> Result<Ran, Stop> {
     let selection = args.split(|arg| *arg == "--").next().unwrap_or_default();
     let mut command = process::cargo(cx, &["test", "--no-fail-fast"]);
     command.args(scope(selection)).args(args);
-    let mut tally = Tally::default();
+    let mut ran = Ran::default();
     let succeeded = process::lines(&mut command, |line| {
         println!("{line}");
-        tally.add(line);
+        ran.add(line);
     })?;
-    if !succeeded && tally.failed == 0 {
+    if !succeeded && ran.tally.failed == 0 {
         return Err(Stop::no("`cargo test` failed outside the tests"));
     }
-    Ok(tally)
+    Ok(ran)
 }
 
 /// `--workspace`, unless the arguments choose packages themselves.
@@ -162,6 +191,40 @@ fn executable(line: &str, name: &str) -> Option<PathBuf> {
         && target.kind.iter().any(|kind| kind == "bin")
         && message.profile.is_some_and(|profile| !profile.test);
     message.executable.filter(|_| is_program)
+}
+
+impl Ran {
+    /// Takes one line of a test program: how one test ended, or how all did.
+    fn add(&mut self, line: &str) {
+        self.tally.add(line);
+        let ended = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.strip_suffix(" ... FAILED"));
+        self.failed.extend(ended.map(str::to_owned));
+    }
+
+    /// Whether every failure has a name and there are few.
+    fn deserves_a_second_look(&self) -> bool {
+        let failed = self.failed.len();
+        (1..=UNSTEADY_MAX).contains(&failed) && self.tally.failed == failed as u64
+    }
+
+    /// What is left of the failures after the second look.
+    fn after(mut self, second: &Self) -> Self {
+        // A program that ended in the middle has not counted all of them.
+        if second.tally.passed + second.tally.failed < self.tally.failed {
+            return self;
+        }
+        let (failed, unsteady) = self
+            .failed
+            .into_iter()
+            .partition(|name| second.failed.contains(name));
+        (self.failed, self.unsteady) = (failed, unsteady);
+        let changed = self.unsteady.len() as u64;
+        self.tally.failed -= changed;
+        self.tally.passed += changed;
+        self
+    }
 }
 
 impl Tally {

@@ -1,4 +1,57 @@
-use super::{Tally, executable, scope};
+use super::{Ran, Tally, UNSTEADY_MAX, executable, scope};
+
+fn ran(lines: &[&str]) -> Ran {
+    let mut ran = Ran::default();
+    lines.iter().for_each(|line| ran.add(line));
+    ran
+}
+
+const TWO_FAILED: [&str; 4] = [
+    "test bus::tests::slow ... FAILED",
+    "test bus::tests::right ... ok",
+    "test relay::wrong ... FAILED",
+    "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s",
+];
+
+#[test]
+fn what_passes_alone_is_unsteady_and_what_fails_again_has_failed() {
+    let first = ran(&TWO_FAILED);
+    assert!(first.deserves_a_second_look());
+    let second = ran(&[
+        "test relay::wrong ... FAILED",
+        "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 9 filtered out; finished in 0.10s",
+    ]);
+    let both = first.after(&second);
+    assert_eq!(both.unsteady, ["bus::tests::slow"]);
+    assert_eq!(both.tally.to_string(), "2 passed, 1 failed, 0 skipped");
+    assert!(both.tally.verdict().is_err());
+}
+
+#[test]
+fn a_second_look_that_did_not_run_them_all_excuses_none() {
+    let second = ran(&[
+        "test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out; finished in 0.10s",
+    ]);
+    let both = ran(&TWO_FAILED).after(&second);
+    assert!(both.unsteady.is_empty());
+    assert_eq!(both.tally.to_string(), "1 passed, 2 failed, 0 skipped");
+}
+
+#[test]
+fn many_failures_and_failures_without_a_name_get_no_second_look() {
+    assert!(!ran(&[]).deserves_a_second_look());
+    assert!(!ran(&TWO_FAILED[2..]).deserves_a_second_look());
+    let many: Vec<String> = (0..=UNSTEADY_MAX)
+        .map(|at| format!("test t{at} ... FAILED"))
+        .collect();
+    let mut lines: Vec<&str> = many.iter().map(String::as_str).collect();
+    let result = format!(
+        "test result: FAILED. 0 passed; {} failed; 0 ignored; 0 measured",
+        many.len()
+    );
+    lines.push(&result);
+    assert!(!ran(&lines).deserves_a_second_look());
+}
 
 #[test]
 fn closing_lines_of_all_test_programs_are_added_up() {
