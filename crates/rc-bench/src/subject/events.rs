@@ -6,6 +6,7 @@ mod kept;
 mod outbox;
 mod replay;
 
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -308,20 +309,7 @@ impl Round<'_> {
     fn start(&self, mover: Mover<'_>, outbox: &Outbox, nats: &Server) -> Result<Process> {
         let log = self.options.scratch.join(format!("mover-{}.log", self.number));
         match mover {
-            Mover::Ours => {
-                let to = format!("nats://{}/bench?monitor={}", nats.address(), nats.monitor());
-                let args = [
-                    "events",
-                    "relay",
-                    "--from",
-                    &outbox.url,
-                    "--to",
-                    &to,
-                    "--origin",
-                    "bench",
-                ];
-                Process::start(&self.options.rc, &args, &Cores::all()?, &log)
-            }
+            Mover::Ours => relay(self.options, outbox, nats, &[], &log),
             Mover::Debezium(debezium) => debezium.start(
                 &self.options.scratch,
                 self.server.address(),
@@ -358,4 +346,21 @@ impl Mover<'_> {
 
 fn seconds_since(start: u64) -> f64 {
     (monotonic_ns() - start) as f64 / 1e9
+}
+
+/// Starts our relay from `outbox` to the stream `bench`, with `more` arguments.
+fn relay(options: &Options, outbox: &Outbox, nats: &Server, more: &[&str], log: &Path) -> Result<Process> {
+    let to = format!("nats://{}/bench?monitor={}", nats.address(), nats.monitor());
+    let mut args = vec![
+        "events",
+        "relay",
+        "--from",
+        &outbox.url,
+        "--to",
+        &to,
+        "--origin",
+        "bench",
+    ];
+    args.extend(more);
+    Process::start(&options.rc, &args, &Cores::all()?, log)
 }

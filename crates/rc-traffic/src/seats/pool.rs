@@ -458,22 +458,22 @@ impl<'a> Future for Waiting<'a> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let place = self.place.expect("it is not polled after it was ready");
         let mut queue = self.pool.lock();
-        let standing = queue.standing(place);
-        if standing == Standing::Waits {
-            queue.wake_by(place, cx.waker());
-            return Poll::Pending;
-        }
+        let ended = match queue.standing(place) {
+            Standing::Waits => {
+                queue.wake_by(place, cx.waker());
+                return Poll::Pending;
+            }
+            Standing::Refused(shed) => Err(shed),
+            Standing::Served { charged_us } => Ok(charged_us),
+        };
         queue.leave(place);
         drop(queue);
         self.place = None;
-        Poll::Ready(match standing {
-            Standing::Refused(shed) => Err(self.turned(shed)),
-            Standing::Waits => unreachable!("it was looked at above"),
-            Standing::Served { charged_us } => {
-                Ok(self
-                    .pool
-                    .seat(&self.claim, super::now_ns(), Some(charged_us), self.strict))
-            }
+        Poll::Ready(match ended {
+            Err(shed) => Err(self.turned(shed)),
+            Ok(charged_us) => Ok(self
+                .pool
+                .seat(&self.claim, super::now_ns(), Some(charged_us), self.strict)),
         })
     }
 }

@@ -10,7 +10,7 @@ use super::{MOVE_MAX, Mover};
 use crate::failure::{Failure, Result};
 use crate::figures::{Figures, Unit};
 use crate::nats::Nats;
-use crate::procs::{self, Cores, Process};
+use crate::procs;
 use crate::subject::Options;
 
 /// The table of these figures.
@@ -38,21 +38,8 @@ pub(super) fn measure(
 ) -> Result<()> {
     let nats = Server::start_own(Sync::Always, "");
     let outbox = Outbox::create(server, Mover::Ours)?;
-    let to = format!("nats://{}/bench?monitor={}", nats.address(), nats.monitor());
-    let args = [
-        "events",
-        "relay",
-        "--from",
-        &outbox.url,
-        "--to",
-        &to,
-        "--origin",
-        "bench",
-        "--outbox-keep",
-        KEEP,
-    ];
     let log = options.scratch.join("kept.log");
-    let relay = Process::start(&options.rc, &args, &Cores::all()?, &log)?;
+    let relay = super::relay(options, &outbox, &nats, &["--outbox-keep", KEEP], &log)?;
     let ask = |sql: &str| -> Result<f64> {
         let told = server.ask(&outbox.database, sql);
         told.parse()
