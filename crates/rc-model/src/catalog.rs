@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{OwnerId, ServiceId, TierId};
-use crate::units::Span;
+use crate::units::{ByteSize, Span};
 
 /// The whole of `service-catalog.yaml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -90,6 +90,43 @@ pub struct Route {
     /// Bounds of the number of requests that the service gets at once by this route. The gateway finds the number itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<ConcurrencyBounds>,
+    /// Keeps answers to GET, each tenant's apart, and lets requests that ask the same wait for one answer. Absent: every
+    /// request goes to the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CachePolicy>,
+}
+
+/// How the gateway keeps a route's answers. The service has the last word: `Cache-Control: no-store` and `Set-Cookie`
+/// keep an answer out, `max-age` makes its time shorter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CachePolicy {
+    /// How long an answer is fresh at most. A tenant's own writes through the gateway end it at once.
+    pub ttl: Span,
+    /// For how long after that it is still given, while one request in the background asks for a new one. Absent: not at
+    /// all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_while_revalidate: Option<Span>,
+    /// For how long after `ttl` it is still given when the service fails or cannot be reached. Absent: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_if_error: Option<Span>,
+    /// Request headers that answers differ by, beside host, path and query. `x-rc-user` keeps the answers of each API
+    /// key apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("examples" = [["accept", "accept-language"]]))]
+    pub vary: Vec<String>,
+    /// Most memory for the route's answers, of all tenants together. An answer takes an eighth of it, and 1 MiB, at
+    /// most.
+    #[serde(default = "CachePolicy::default_max")]
+    pub max: ByteSize,
+}
+
+impl CachePolicy {
+    /// Memory for a route's answers, when the catalog says nothing.
+    #[must_use]
+    pub fn default_max() -> ByteSize {
+        ByteSize::new(16 << 20)
+    }
 }
 
 /// Where the gateway looks for the number of requests that a service can serve at once.
@@ -200,6 +237,7 @@ impl Builtin {
             timeout: None,
             public: false,
             concurrency: None,
+            cache: None,
         };
         match self {
             Self::Gateway | Self::ProvLedger => Vec::new(),

@@ -11,6 +11,7 @@ use rc_model::project::AccessLog;
 use rc_serve::Pseudonym;
 
 use crate::answer::{hex32, put};
+use crate::cache;
 use crate::exemplar::Exemplar;
 use crate::limit::Verdict;
 use crate::metrics::STATUS_CLIENT_GONE;
@@ -47,6 +48,10 @@ pub(crate) struct Ticket {
     pub(crate) bytes_out: u64,
     /// Not counted: health checks and the like.
     pub(crate) silent: bool,
+    /// How it met what its route keeps.
+    pub(crate) cache: Option<cache::Status>,
+    /// It changes something, and what is kept for its tenant ends with its answer.
+    pub(crate) write: Option<cache::Write>,
     status: Option<u16>,
 }
 
@@ -79,8 +84,24 @@ impl Ticket {
             bytes_in: 0,
             bytes_out: 0,
             silent: false,
+            cache: None,
+            write: None,
             status: None,
         }
+    }
+
+    /// A ticket for a fetch that this request begins and others may profit from: of the same tenant and trace, and
+    /// counted by nobody.
+    pub(crate) fn behind(&self) -> Self {
+        let mut ticket = Self::new(&self.worker, None);
+        ticket.view = Rc::clone(&self.view);
+        ticket.trace = self.trace;
+        ticket.user = self.user;
+        ticket.method = self.method;
+        ticket.route = self.route;
+        ticket.tenant = self.tenant;
+        ticket.silent = true;
+        ticket
     }
 
     pub(crate) fn view(&self) -> &Rc<View> {
@@ -92,6 +113,9 @@ impl Ticket {
         self.write_request_id(out);
         if let (Some(tenant), Some(verdict)) = (self.tenant, self.verdict) {
             self.view.active.limits[tenant].fields.write(verdict, out);
+        }
+        if let Some(status) = self.cache {
+            status.write(out);
         }
     }
 
@@ -106,9 +130,10 @@ impl Ticket {
         }
     }
 
-    /// The status that the client was told, remembered for metrics and logs.
+    /// The status that the client is about to be told, remembered for metrics and logs.
     pub(crate) fn answered(&mut self, status: u16) {
         self.status = Some(status);
+        self.write = None;
     }
 
     fn log(&self, status: u16, took_ns: u64) {

@@ -78,7 +78,7 @@ kinds! {
 }
 
 /// One refused request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Refusal {
     pub(crate) kind: &'static Kind,
     /// What was wrong this time. Needs no JSON escaping.

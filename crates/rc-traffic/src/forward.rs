@@ -10,6 +10,7 @@ use crate::request::{Credential, Facts, Framing, Head};
 use crate::worker::Peer;
 
 /// A request that was admitted.
+#[derive(Debug, Clone)]
 pub(crate) struct Forward {
     /// The head for the service but for its last field, which [`Self::write`] adds.
     pub(crate) head: Vec<u8>,

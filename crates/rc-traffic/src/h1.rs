@@ -19,6 +19,7 @@ use crate::answer::{
     self, BODY_TOO_LARGE, HEAD_TIMEOUT, HEAD_TOO_LARGE, Kind, MALFORMED_HEAD, Refusal, TARGET_TOO_LONG,
     VERSION_UNSUPPORTED,
 };
+use crate::cache;
 use crate::exchange::{self, Broken, Downstream, Fate, push_chunk};
 use crate::io::{INBOX_BYTES_MAX, Inbox, Io, Outbox, Timer};
 use crate::local;
@@ -298,7 +299,7 @@ impl H1 {
         let mut room = Vec::new();
         let fate = match decision {
             Decision::Forward(forward) => {
-                let fate = exchange::carry(worker, self, &forward, &mut ticket, timer).await;
+                let fate = cache::carry(worker, self, &forward, &mut ticket, timer).await;
                 room = forward.head;
                 if matches!(fate, Fate::Done) {
                     self.pace.served();

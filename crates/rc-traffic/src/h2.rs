@@ -21,7 +21,8 @@ use tokio::time::Instant;
 
 use crate::admission::{Decided, Decision, decide};
 use crate::answer::{HEAD_TOO_LARGE, Refusal, TARGET_TOO_LONG};
-use crate::exchange::{self, Broken, Downstream, Fate};
+use crate::cache;
+use crate::exchange::{Broken, Downstream, Fate};
 use crate::io::{Rewound, Timer};
 use crate::local;
 use crate::pace::{Hold, Pace};
@@ -228,7 +229,7 @@ async fn run(
     let mut timer = Timer::new();
     let fate = match decision {
         Decision::Forward(forward) => {
-            let fate = exchange::carry(&worker, &mut client, &forward, &mut ticket, &mut timer).await;
+            let fate = cache::carry(&worker, &mut client, &forward, &mut ticket, &mut timer).await;
             if matches!(fate, Fate::Done) {
                 activity.pace.borrow_mut().served();
             }

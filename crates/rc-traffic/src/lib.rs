@@ -7,7 +7,7 @@
 //!
 //! Read first: [`gateway::Gateway`] (bind, run, install), [`snapshot::Snapshot`] (what the data path
 //! reads), [`config::GatewayConfig`] (what is fixed at start). On the data path: `h1` and `h2` speak to
-//! clients, `admission` decides, `exchange` carries, `upstream` speaks to services.
+//! clients, `admission` decides, `cache` answers what is kept, `exchange` carries, `upstream` speaks to services.
 
 pub mod config;
 pub mod gateway;
@@ -19,6 +19,7 @@ pub mod snapshot;
 mod access;
 mod admission;
 mod answer;
+mod cache;
 mod connection;
 mod exchange;
 mod exemplar;

@@ -19,8 +19,10 @@ use rc_serve::metrics::DURATION_BUCKETS;
 use crate::exemplar::{self, Exemplar, Exemplars};
 use crate::path::{METHOD_COUNT, method_name};
 
+pub(crate) use cache::NamedCache;
 pub(crate) use seats::{NamedPool, SeatCounts, Waits};
 
+mod cache;
 mod seats;
 
 /// Status classes: `1xx` to `5xx`, and requests whose client left before the answer.
@@ -93,6 +95,8 @@ pub(crate) struct TrafficMetrics {
     pub(crate) workers: Box<[WorkerCounters]>,
     /// The pools of the snapshot in use.
     pub(crate) pools: Mutex<Vec<NamedPool>>,
+    /// The caches of the snapshot in use.
+    pub(crate) caches: Mutex<Vec<NamedCache>>,
     pub(crate) snapshot_version: AtomicU64,
     pub(crate) snapshot_installs: AtomicU64,
 }
@@ -116,6 +120,7 @@ impl TrafficMetrics {
             series: Mutex::default(),
             workers: (0..workers).map(|_| WorkerCounters::default()).collect(),
             pools: Mutex::default(),
+            caches: Mutex::default(),
             snapshot_version: AtomicU64::new(0),
             snapshot_installs: AtomicU64::new(0),
         }
@@ -247,6 +252,13 @@ impl Collector for TrafficCollector {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         seats::encode(&series, &pools, &mut encoder)?;
+        let caches = self
+            .0
+            .caches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        cache::encode(&caches, &mut encoder)?;
         self.encode_workers(&mut encoder)?;
         let version = ConstGauge::new(
             i64::try_from(self.0.snapshot_version.load(Ordering::Relaxed)).unwrap_or(i64::MAX),

@@ -8,11 +8,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rc_model::catalog::{ConcurrencyBounds, Route};
+use rc_model::catalog::{ConcurrencyBounds, Method, Route};
 use rc_model::tenants::{EffectiveLimits, LimitMode, RateLimit};
 use rc_model::units::Rate;
 use rc_model::{ServiceId, TenantId, TierId};
 
+use crate::cache;
 use crate::limit::Gcra;
 use crate::path::{self, METHOD_COUNT, RouteTable, TableError, method_name};
 use crate::seats::{Bounds, Claim};
@@ -121,6 +122,10 @@ pub enum BuildFault {
     NoEndpoint(ServiceId),
     #[error("route `{path}` leads to `{service}`, which has no upstream")]
     NoUpstream { path: String, service: ServiceId },
+    #[error(
+        "route `{0}` keeps answers and does not carry GET: add `GET` to its `methods`, or take its `cache` away"
+    )]
+    NothingToKeep(String),
     #[error("two routes claim {method} `{path}`")]
     RouteTwice { path: String, method: &'static str },
     #[error(
@@ -175,6 +180,8 @@ pub(crate) struct RoutePolicy {
     pub(crate) public: bool,
     /// Where the number of its seats may be.
     pub(crate) bounds: Bounds,
+    /// How its answers are kept, if they are.
+    pub(crate) cache: Option<cache::Policy>,
 }
 
 /// A service's endpoints.
@@ -291,6 +298,10 @@ fn build_routes(
                 service,
             });
         }
+        let carries_get = route.methods.is_empty() || route.methods.contains(&Method::Get);
+        if route.cache.is_some() && !carries_get {
+            faults.push(BuildFault::NothingToKeep(route.path.clone()));
+        }
         let path = path::trimmed(&route.path);
         routes.push(RoutePolicy {
             spans: std::array::from_fn(|method| format!("{} {path}", method_name(method)).into()),
@@ -299,6 +310,7 @@ fn build_routes(
             timeout: route.timeout.map(rc_model::units::Span::duration),
             public: route.public,
             bounds: bounds(route.concurrency.unwrap_or_default()),
+            cache: route.cache.as_ref().map(cache::Policy::new),
         });
     }
     (routes, table)

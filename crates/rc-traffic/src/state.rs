@@ -13,6 +13,7 @@ use rc_model::project::RateLimitHeaders;
 use rc_model::{Clock, ServiceId, TenantId};
 
 use crate::answer::LimitFields;
+use crate::cache::{Caches, Epoch, KeptCaches};
 use crate::config::GatewayConfig;
 use crate::key::KeyTable;
 use crate::limit::{SourceTable, Tat};
@@ -38,6 +39,7 @@ struct Kept {
     tenants: HashMap<TenantId, Arc<TenantKept>>,
     /// By service and route. Routes of one path that differ in their methods share one.
     pools: HashMap<(ServiceId, String), Arc<SeatPool>>,
+    caches: KeptCaches,
     slots: Arc<Slots>,
 }
 
@@ -46,6 +48,7 @@ struct TenantKept {
     tat: Tat,
     slot: Slot,
     parked: Arc<AtomicU32>,
+    epoch: Arc<Epoch>,
 }
 
 /// Places for tenants in every pool's table.
@@ -95,6 +98,8 @@ pub(crate) struct Active {
     pub(crate) series: Vec<Vec<Arc<Series>>>,
     /// The seats of each route.
     pub(crate) pools: Vec<Arc<SeatPool>>,
+    /// What routes keep of their answers.
+    pub(crate) caches: Caches,
     pub(crate) anonymous: Arc<AnonymousState>,
 }
 
@@ -110,6 +115,14 @@ impl Active {
         let row = route.unwrap_or(self.snapshot.routes.len());
         let tier = tenant.map_or(0, |tenant| self.snapshot.tenants[tenant].tier);
         &self.series[row][tier]
+    }
+
+    /// The epoch of what is kept for a tenant, or for all requests without one.
+    pub(crate) fn epoch(&self, tenant: Option<usize>) -> &Arc<Epoch> {
+        match tenant {
+            Some(tenant) => &self.limits[tenant].kept.epoch,
+            None => &self.anonymous.epoch,
+        }
     }
 }
 
@@ -135,6 +148,7 @@ pub(crate) struct AnonymousState {
     /// All requests without a tenant are one tenant of the least weight.
     pub(crate) claim: Claim,
     pub(crate) parked: Arc<AtomicU32>,
+    epoch: Arc<Epoch>,
 }
 
 /// How many anonymous requests may wait for a seat of one route, and for how long as a rule.
@@ -162,6 +176,7 @@ impl Shared {
                 target_ns: ANONYMOUS_TARGET_NS,
             },
             parked: Arc::default(),
+            epoch: Arc::default(),
         });
         let mut kept = Kept::default();
         let now_ns = clock.monotonic_ns();
@@ -212,6 +227,7 @@ fn join(
                     tat: Tat::default(),
                     slot: slots.take(),
                     parked: Arc::default(),
+                    epoch: Arc::default(),
                 })
             });
             kept.tat.clamp(&tenant.rps, now_ns);
@@ -228,6 +244,7 @@ fn join(
     kept.tenants
         .retain(|tenant, kept| snapshot.by_tenant.contains_key(tenant) || !kept.tat.is_rested(now_ns));
     let pools = join_pools(&snapshot, &mut kept.pools, metrics, now_ns);
+    let caches = Caches::join(&snapshot, &mut kept.caches, metrics);
     let row = |service: &str, route: &str| {
         let series = snapshot.tiers.iter().map(|tier| {
             metrics.series(SeriesKey {
@@ -253,6 +270,7 @@ fn join(
         limits,
         series,
         pools,
+        caches,
         anonymous,
     }
 }

@@ -49,6 +49,9 @@ pub(super) fn check(documents: &Documents<'_>, problems: &mut Vec<Diagnostic>) {
             check_not_zero(source, route.entry("timeout"), problems);
             let bounds = route.entry("concurrency");
             check_ascending(source, bounds, &["min", "initial", "max"], problems);
+            let cache = route.entry("cache");
+            check_not_zero(source, cache.and_then(|cache| cache.value.entry("ttl")), problems);
+            catalog.check_cache(route, problems);
         }
     }
     catalog.check_circles(problems);
@@ -137,6 +140,26 @@ impl<'a> Catalog<'a> {
             self.error("RC-CFG-011", owner.span, message)
                 .label("no owner of this name")
                 .hint(hint),
+        );
+    }
+
+    /// Only answers to GET are kept.
+    fn check_cache(&self, route: &Node, problems: &mut Vec<Diagnostic>) {
+        let methods = route.get("methods").map_or(&[][..], Node::items);
+        let names: Vec<&str> = methods.iter().filter_map(Node::as_text).collect();
+        let Some(cache) = route
+            .entry("cache")
+            .filter(|_| !names.is_empty() && !names.contains(&"GET"))
+        else {
+            return;
+        };
+        problems.push(
+            self.error(
+                "RC-CFG-017",
+                cache.key_span,
+                "`cache` keeps answers to GET, which this route does not carry",
+            )
+            .hint("add `GET` to its `methods`, or remove `cache`"),
         );
     }
 

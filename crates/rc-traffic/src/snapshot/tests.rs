@@ -10,6 +10,7 @@ fn route(path: &str, methods: &[Method], service: &str) -> RouteSpec {
             timeout: None,
             public: false,
             concurrency: None,
+            cache: None,
         },
         service: ServiceId::new(service).unwrap(),
     }
@@ -68,15 +69,25 @@ fn all_faults_are_reported_at_once() {
     spec.routes.push(route("/docs/", &[Method::Get], "docs-api"));
     spec.routes.push(route("/x", &[], "nobody"));
     spec.routes.push(route("/a//b", &[], "ingest"));
+    let mut written = route("/written", &[Method::Post], "ingest");
+    written.route.cache = Some(rc_model::catalog::CachePolicy {
+        ttl: rc_model::units::Span::from_millis(1),
+        stale_while_revalidate: None,
+        stale_if_error: None,
+        vary: Vec::new(),
+        max: rc_model::catalog::CachePolicy::default_max(),
+    });
+    spec.routes.push(written);
     spec.upstreams.push(upstream("empty", 0));
     spec.upstreams.push(upstream("ingest", 1));
     let error = Snapshot::build(spec).unwrap_err();
-    assert_eq!(error.faults.len(), 6, "{error}");
+    assert_eq!(error.faults.len(), 7, "{error}");
     for part in [
         "tenant `acme` is listed twice",
         "two routes claim GET `/docs/`",
         "route `/x` leads to `nobody`, which has no upstream",
         "`/a//b` is not a plain path",
+        "route `/written` keeps answers and does not carry GET",
         "upstream `empty` has no endpoint",
         "upstream `ingest` is listed twice",
     ] {

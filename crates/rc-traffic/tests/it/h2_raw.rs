@@ -80,6 +80,20 @@ impl H2 {
         }
         Outcome::GoAway
     }
+
+    /// The statuses of the next `count` answers, of whichever streams.
+    pub(crate) fn statuses(&mut self, count: usize) -> Vec<u16> {
+        let mut statuses = Vec::new();
+        while statuses.len() < count {
+            let Some((kind, _, _, payload)) = self.next_frame() else {
+                break;
+            };
+            if kind == HEADERS {
+                statuses.push(status(&payload));
+            }
+        }
+        statuses
+    }
 }
 
 fn block(fields: &[(&str, &str)]) -> Vec<u8> {
@@ -142,7 +156,7 @@ fn huffman_digits(bytes: &[u8]) -> u16 {
     status
 }
 
-fn request<'a>(method: &'a str, path: &'a str, key: &'a str) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn request<'a>(method: &'a str, path: &'a str, key: &'a str) -> Vec<(&'a str, &'a str)> {
     vec![
         (":method", method),
         (":scheme", "http"),

@@ -7,6 +7,8 @@ mod basics;
 #[cfg(test)]
 mod bodies;
 #[cfg(test)]
+mod cache;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod h2_raw;
@@ -20,6 +22,8 @@ mod seats;
 mod smuggling;
 #[cfg(test)]
 mod spans;
+#[cfg(test)]
+mod stampede;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::support::{Live, PATIENCE, Reply, Service, Setup, eventually, spec, te
 
 /// A service that answers only when it is let.
 #[derive(Default)]
-struct Gate {
+pub(crate) struct Gate {
     open: Mutex<bool>,
     changed: Condvar,
     inside: AtomicUsize,
@@ -22,7 +22,7 @@ struct Gate {
 }
 
 impl Gate {
-    fn service(self: &Arc<Self>) -> Service {
+    pub(crate) fn service(self: &Arc<Self>) -> Service {
         let gate = Arc::clone(self);
         Service::start(move |_, stream| {
             let inside = gate.inside.fetch_add(1, Ordering::SeqCst) + 1;
@@ -35,7 +35,7 @@ impl Gate {
         })
     }
 
-    fn open(&self) {
+    pub(crate) fn open(&self) {
         *self.open.lock().unwrap() = true;
         self.changed.notify_all();
     }

@@ -227,6 +227,7 @@ pub(crate) fn route(path: &str, methods: &[Method]) -> RouteSpec {
             timeout: None,
             public: false,
             concurrency: None,
+            cache: None,
         },
         service: ServiceId::new("up").unwrap(),
     }
