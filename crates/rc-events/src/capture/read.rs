@@ -4,7 +4,7 @@ use rc_model::Timestamp;
 
 use super::cursor::CaptureCursor;
 use super::table::{Change, Layout, Source, Table};
-use super::{CaptureOptions, stream};
+use super::{CaptureOptions, TableName, stream};
 use crate::bus::{ReadLimit, Record};
 use crate::outbox::postgres::Snapshot;
 use crate::replication::pgoutput::{Tuple, Value};
@@ -187,18 +187,18 @@ fn chunk(table: &Table, after: Option<&[String]>, count: usize) -> String {
     )
 }
 
-/// Whether one key comes after another, by the table's own order.
+/// Whether one key comes after another, by the table's own order of these columns.
 pub(super) async fn is_after(
     session: &mut Session,
-    table: &Table,
+    table: &TableName,
+    columns: &[String],
     key: &[String],
     upto: &[String],
 ) -> Result<bool, Error> {
     // The types of the columns decide: an empty selection from the table gives them to the texts.
-    let columns: Vec<String> = table.key.iter().map(|name| ident(name)).collect();
-    let from = format!("{}.{}", ident(&table.name.schema), ident(&table.name.table));
+    let columns = columns.iter().map(|name| ident(name));
+    let from = format!("{}.{}", ident(&table.schema), ident(&table.table));
     let values: Vec<String> = columns
-        .iter()
         .zip(key.iter().zip(upto))
         .enumerate()
         .map(|(place, (column, (key, upto)))| {

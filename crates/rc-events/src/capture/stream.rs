@@ -22,6 +22,8 @@ pub(super) struct Following {
     /// For questions to the catalogue, and about the order of keys.
     asking: Session,
     tables: Vec<Table>,
+    /// What the key columns of each table are called now. The stream has the names of its own time.
+    keys_now: Vec<Vec<String>>,
     /// By the number in the stream, which table it is and how it looks.
     relations: HashMap<u32, (usize, Layout)>,
     /// Tables that were described anew; told with the next change, whose place they get.
@@ -48,6 +50,7 @@ impl Following {
         Self {
             stream,
             asking,
+            keys_now: tables.iter().map(|table| table.key.clone()).collect(),
             tables,
             relations: HashMap::new(),
             described: Vec::new(),
@@ -189,6 +192,7 @@ impl Following {
             } else {
                 let name = table.name.clone();
                 *table = Table::look(&mut self.asking, &name, options).await?;
+                self.keys_now[index].clone_from(&table.key);
             }
         }
         self.tables[index].layout = layout;
@@ -300,7 +304,7 @@ impl Following {
                 continue;
             }
             records.extend(self.tell(options, at, here));
-            if self.was_read(at, &table, &key, here.begin.xid).await? {
+            if self.was_read(at, index, &key, here.begin.xid).await? {
                 continue;
             }
             at.part = Some(here.part());
@@ -313,17 +317,21 @@ impl Following {
     async fn was_read(
         &mut self,
         at: &CaptureCursor,
-        table: &Table,
+        index: usize,
         key: &[String],
         xid: u32,
     ) -> Result<bool, Error> {
+        let name = &self.tables[index].name;
         let Some(place) = &at.snapshot else {
             return Ok(false);
         };
-        match place.has(&table.name.to_string(), xid)? {
+        match place.has(&name.to_string(), xid)? {
             Seen::Yes => Ok(true),
             Seen::No => Ok(false),
-            Seen::UpTo(upto) => read::is_after(&mut self.asking, table, key, &upto).await,
+            // When a column was renamed since, this fails, and the next try looks at the table anew.
+            Seen::UpTo(upto) => {
+                read::is_after(&mut self.asking, name, &self.keys_now[index], key, &upto).await
+            }
         }
     }
 }

@@ -118,6 +118,28 @@ impl Running {
         .await;
     }
 
+    /// Waits until there are this many changes of rows on the bus; says what there is when they do not come.
+    async fn captures(&self, shop: &mut Shop, bus: &Arc<dyn Bus>, count: usize) {
+        let until = Instant::now() + Duration::from_secs(90);
+        loop {
+            let got = changes(bus).await;
+            if got.len() >= count {
+                return;
+            }
+            if Instant::now() >= until {
+                let slots = shop.rows("SELECT * FROM pg_replication_slots").await;
+                let sessions = shop.rows("SELECT * FROM pg_stat_activity WHERE backend_xmin IS NOT NULL OR xact_start IS NOT NULL OR backend_type = 'walsender'").await;
+                let end = shop.rows("SELECT pg_current_wal_lsn()").await;
+                panic!(
+                    "{} of {count} changes: {got:#?}\n{:#?}\n{end:?} {slots:#?}\n{sessions:#?}",
+                    got.len(),
+                    self.status.borrow()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     async fn fails_with(&mut self, code: &str) {
         let failed = self
             .status
@@ -465,10 +487,7 @@ async fn live_capture_survives_changes_of_the_table() {
             running = run(shop.source(shop.options(&["counters"])), &world.bus, 1_000);
         }
     }
-    rc_test::eventually(Duration::from_secs(90), "all is captured", async || {
-        changes(&world.bus).await.len() >= 7
-    })
-    .await;
+    running.captures(&mut shop, &world.bus, 7).await;
     running.end().await;
     let got = changes(&world.bus).await;
     let after: Vec<&Value> = got.iter().map(|(_, payload)| &payload["after"]).collect();
