@@ -1,6 +1,7 @@
 //! Reading the outbox by snapshot pairs.
 
-use std::borrow::Cow;
+mod chunk;
+
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -19,14 +20,8 @@ use crate::log::Log;
 use crate::relay::parked::postgres::PostgresParked;
 use crate::relay::{Backlog, Fetched, Parked, Pruned, Source};
 use crate::slot::{self, SlotCursor};
-use crate::{BoxFuture, Error, faults};
-
-/// Rows taken from an open pair at a time. A pair is sorted for each of these, so more is cheaper for a
-/// relay that comes back after hours; the bytes are bounded apart.
-const ROWS_MAX: usize = 5_000;
-
-/// Bytes of payload taken from an open pair at a time.
-const BYTES_MAX: usize = 16 * 1024 * 1024;
+use crate::{BoxFuture, Error};
+use chunk::{Listed, Pair};
 
 /// Rows that a partition of the outbox takes: some 700 MB of usual events, and less than a minute at full speed.
 pub const PART_ROWS: i64 = 1_000_000;
@@ -38,29 +33,6 @@ const SNAPSHOT: &str = "SELECT s::text, (SELECT o.xid::text FROM outbox o
 
 /// By `outbox_by_xid`. (`ORDER BY xid` alone would mean the text.)
 const NEWEST_XID: &str = "SELECT o.xid::text FROM outbox o ORDER BY o.xid DESC LIMIT 1";
-
-/// By `outbox_by_xid`: the first arm is what started after S1, the second what was running in S1. Rows
-/// between cannot be new. Only keys and sizes are sorted; payloads are fetched for the chosen rows.
-const CHUNK: &str = "WITH pair AS (
-        SELECT pos, tenant, topic, key, kseq, length(payload) AS bytes FROM outbox
-         WHERE xid >= $1::text::xid8 AND xid < $2::text::xid8
-           AND pg_visible_in_snapshot(xid, $4::text::pg_snapshot)
-        UNION ALL
-        SELECT pos, tenant, topic, key, kseq, length(payload) AS bytes FROM outbox
-         WHERE xid = ANY ($3::text[]::xid8[])
-           AND pg_visible_in_snapshot(xid, $4::text::pg_snapshot)
-     ), chunk AS (
-        SELECT * FROM pair
-         WHERE $5::text IS NULL OR (tenant, topic, key, kseq) > ($5::text, $6::text, $7::text, $8::bigint)
-         ORDER BY tenant, topic, key, kseq LIMIT $9
-     ), sized AS (
-        SELECT pos, sum(bytes) OVER (ORDER BY tenant, topic, key, kseq ROWS UNBOUNDED PRECEDING) - bytes
-            AS bytes_before FROM chunk
-     )
-     SELECT o.pos, o.tenant, o.topic, o.key, o.kseq, o.id, o.fingerprint, o.type, o.schema, o.time_ms,
-            o.traceparent, o.payload
-       FROM sized JOIN outbox o USING (pos)
-      WHERE bytes_before < $10::bigint ORDER BY o.tenant, o.topic, o.key, o.kseq";
 
 const RETAIN: &str = "SELECT outbox_retain($1::text::pg_snapshot, $2::bigint * interval '1 millisecond')";
 
@@ -86,6 +58,8 @@ pub struct PostgresSource {
 struct Ahead {
     from: Cursor,
     rows: VecDeque<(Record, Cursor)>,
+    /// What follows them in their pair.
+    listed: Listed,
     /// Whether this process has compared the outbox's transaction numbers with the cluster's.
     cluster_checked: bool,
 }
@@ -134,17 +108,21 @@ impl PostgresSource {
             None if !at.done.differs(&now) => return Ok(from.clone()),
             None => (now, None),
         };
-        let rows = chunk(&tx, &at.done, &to, after.as_ref()).await?;
+        let pair = Pair {
+            done: &at.done,
+            to: &to,
+        };
+        let (rows, finished) = match &after {
+            None => pair.first(&tx).await?,
+            Some(after) => pair.next(&tx, after, &mut ahead.listed).await?,
+        };
         let done = PairCursor {
             done: to.clone(),
             open: None,
         };
         if rows.is_empty() {
-            return Ok(done.to_cursor());
+            return Ok(if finished { done.to_cursor() } else { from.clone() });
         }
-        // A row is left out only behind this many rows or bytes.
-        let bytes: usize = rows.iter().map(|record| record.event.payload.len()).sum();
-        let finished = rows.len() < ROWS_MAX && bytes < BYTES_MAX;
         let count = rows.len();
         for (index, record) in rows.into_iter().enumerate() {
             if finished && index + 1 == count {
@@ -240,8 +218,11 @@ impl Source for PostgresSource {
             }
             let mut ahead = self.ahead.lock().await;
             let mut at = cursor.clone();
-            if ahead.from != *cursor || ahead.rows.is_empty() {
+            if ahead.from != *cursor {
                 ahead.rows.clear();
+                ahead.listed = Listed::default();
+            }
+            if ahead.rows.is_empty() {
                 at = self.fetch_chunk(cursor, &mut ahead).await?;
             }
             let mut records = Vec::new();
@@ -344,53 +325,5 @@ async fn retain(db: &Postgres, taken: &Snapshot, keep: Duration) -> Result<Prune
     Ok(parts::dropped(said))
 }
 
-async fn chunk(
-    tx: &SystemTx<'_>,
-    done: &Snapshot,
-    to: &Snapshot,
-    after: Option<&RowKey>,
-) -> Result<Vec<Record>, Error> {
-    // The arm for transactions that were running in the first snapshot.
-    let running = if faults::mutated("relay.ignore_running") {
-        Vec::new()
-    } else {
-        texts(&done.running)
-    };
-    let sql = if faults::mutated("relay.order_by_xid") {
-        Cow::Owned(CHUNK.replace(
-            "ORDER BY o.tenant, o.topic, o.key, o.kseq",
-            "ORDER BY o.xid, o.pos",
-        ))
-    } else {
-        Cow::Borrowed(CHUNK)
-    };
-    let rows = tx
-        .query(
-            &sql,
-            &[
-                &done.xmax.to_string(),
-                &to.xmax.to_string(),
-                &running,
-                &to.to_string(),
-                &after.map(|after| &*after.tenant),
-                &after.map(|after| &*after.topic),
-                &after.map(|after| &*after.key),
-                &after.map(|after| after.kseq),
-                &i64::try_from(ROWS_MAX).unwrap_or(i64::MAX),
-                &i64::try_from(BYTES_MAX).unwrap_or(i64::MAX),
-            ],
-        )
-        .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Record {
-                origin_pos: row.try_get(0).map_err(rc_store::Error::from)?,
-                event: crate::bus::postgres::event_of(row, 1)?,
-            })
-        })
-        .collect()
-}
-
-fn texts(xids: &[u64]) -> Vec<String> {
-    xids.iter().map(ToString::to_string).collect()
-}
+#[cfg(test)]
+mod tests;
