@@ -8,6 +8,7 @@
 
 mod checked;
 pub mod compat;
+mod misspelt;
 mod upcast;
 
 use std::collections::BTreeMap;
@@ -177,6 +178,13 @@ impl Schema {
     pub fn upcast_note(&self) -> Option<&str> {
         let note = self.json().get(UPCAST_NOTE)?.as_str()?;
         (!note.trim().is_empty()).then_some(note)
+    }
+
+    /// Its keywords that nobody knows and that look like some that everybody does, each with its place. They check
+    /// nothing.
+    #[must_use]
+    pub fn misspelt(&self) -> Vec<Malformed> {
+        misspelt::misspelt(self.json())
     }
 
     /// Checks a payload.

@@ -15,7 +15,8 @@ use crate::schemas::{self, FOLDER, File};
 
 /// Check the project's schemas, and whether readers of them can read all events there are
 ///
-/// Each file has to be a schema. With `--against`, each that changed has to allow everything that it allowed before:
+/// Each file has to be a schema; a keyword that nobody knows and that looks like one that everybody does is a fault.
+/// With `--against`, each that changed has to allow everything that it allowed before:
 /// a new required member, a narrower type, range, length or list of values, a member that was removed from a closed
 /// object all break readers. What cannot be shown to be harmless counts as a break and is called `unproven`; then
 /// leave the schema as it was and make a new major version. A new major version says in `x-upcast` how events of
@@ -206,6 +207,12 @@ fn line(file: &File, schema: &Schema, before: Option<&[File]>, registry: &Regist
         },
     };
     findings.extend(no_way_from_before(file, schema, registry));
+    if verdict != Verdict::Unchanged {
+        findings.extend(schema.misspelt().into_iter().map(|one| Told {
+            certainty: compat::Certainty::Unproven.as_str(),
+            ..Told::breaks(file, &one.pointer, one.what)
+        }));
+    }
     if !findings.is_empty() {
         verdict = Verdict::Incompatible;
     }

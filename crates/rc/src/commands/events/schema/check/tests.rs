@@ -134,3 +134,15 @@ fn a_folder_or_a_commit_is_what_was_before() {
         );
     }
 }
+
+#[test]
+fn a_misspelt_keyword_of_a_new_schema_is_told() {
+    let now = [
+        file("order.v1.json", &V1.replace("\"minimum\"", "\"minimun\"")),
+        file("ship.v1.json", &V1.replace("\"minimum\"", "\"currency\"")),
+    ];
+    insta::assert_snapshot!(text(&report(&now, None)), @r"
+    schemas/order.v1.json:5: unproven: /properties/sum/minimun: `minimun` is no keyword and checks nothing: did you mean `minimum`?
+    2 schemas: 1 valid, 1 incompatible
+    ");
+}
