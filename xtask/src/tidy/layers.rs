@@ -58,6 +58,10 @@ const PLACES: &[Place] = &[
     },
     // 3: what engines are put together to
     Place {
+        name: "rc-delivery",
+        uses: &["rc-model"],
+    },
+    Place {
         name: "rc-services",
         uses: ALL_BELOW_SERVICES,
     },
