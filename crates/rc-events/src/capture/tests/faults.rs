@@ -165,7 +165,13 @@ async fn live_capture_of_quiet_tables_lets_the_wal_of_others_go() {
         .iter()
         .filter(|event| event.event_type == "rc.cdc.heartbeat.v1")
         .count();
-    assert!((1..=12).contains(&beats), "{beats}");
+    // One for each idle megabyte at most, whoever on this server wrote it.
+    let end = shop.rows("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn AS end").await;
+    let written = end[0]["end"].as_f64().unwrap() - before.0 as f64;
+    assert!(
+        beats >= 1 && (beats as f64) <= 1.0 + written / 1e6,
+        "{beats} for {written} bytes"
+    );
     // And the slot is not ahead of the bus.
     let running = run(source, &world.bus, 1_000);
     shop.run("UPDATE counters SET n = 2").await;
