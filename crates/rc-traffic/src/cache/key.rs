@@ -62,7 +62,7 @@ impl Owner {
 
     #[cfg(test)]
     pub(super) fn test(tenant: Option<&str>) -> Self {
-        Self(tenant.map(|tenant| TenantId::new(tenant).unwrap()))
+        Self(tenant.map(|tenant| TenantId::new(tenant).expect("tests name tenants by the grammar")))
     }
 }
 

@@ -166,7 +166,9 @@ async fn live_capture_of_quiet_tables_lets_the_wal_of_others_go() {
         .filter(|event| event.event_type == "rc.cdc.heartbeat.v1")
         .count();
     // One for each idle megabyte at most, whoever on this server wrote it.
-    let end = shop.rows("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn AS end").await;
+    let end = shop
+        .rows("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn AS end")
+        .await;
     let written = end[0]["end"].as_f64().unwrap() - before.0 as f64;
     assert!(
         beats >= 1 && (beats as f64) <= 1.0 + written / 1e6,
