@@ -12,8 +12,8 @@ test: ## install what the tests need, then pass everything CI passes
 bench: ## measure a release build and write docs/benchmarks.md
 	@cargo xtask bench $(ARGS)
 
-bench-events: ## the same for events alone: relay, JetStream, replay
-	@cargo xtask bench events $(ARGS)
+bench-events: ## the same for events alone: relay, JetStream, replay, retention
+	@cargo xtask bench events kept $(ARGS)
 
 bench-gateway: ## the same for the gateway: CPU and isolation beside nginx and HAProxy
 	@cargo xtask bench gateway $(ARGS)

@@ -42,7 +42,7 @@ const ROUNDS_MIN: usize = 5;
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What to measure; without any, everything but `build`, `events`, `statements` and `gateway`
+    /// What to measure; without any, everything but `build`, `events`, `kept`, `statements` and `gateway`
     subjects: Vec<Subject>,
     /// One short round of each: shows that everything works; prints, and writes nothing
     #[arg(long)]
@@ -56,7 +56,7 @@ pub(crate) struct Args {
     /// The commit that `statements` compares with, and `gateway` under surge: it is built in a work tree of its own
     #[arg(long, value_name = "COMMIT")]
     against: Option<String>,
-    /// Look at what the outbox keeps after this many events instead of 10^7; prints, and writes nothing
+    /// `kept` after this many events instead of 10^7; prints, and writes nothing
     #[arg(long, value_name = "EVENTS")]
     kept: Option<u64>,
     /// Measure nothing; write the page from the results that are there
@@ -74,8 +74,10 @@ enum Subject {
     Gateway,
     /// Batches and singles on both stores, beside plain inserts and binary COPY
     Ingest,
-    /// The relay to JetStream beside its peers, the embedded log read again, the outbox after 10^7 events (long)
+    /// The relay to JetStream beside its peers, and the embedded log read again (long)
     Events,
+    /// What the outbox on PostgreSQL keeps after 10^7 events (long)
+    Kept,
     /// A minute of documents on the embedded store, and how far the search is behind
     Sustained,
     /// Reads, searches and writes together at 100,000 documents
@@ -104,6 +106,7 @@ impl Subject {
             Self::Gateway => "gateway",
             Self::Ingest => "ingest",
             Self::Events => "events",
+            Self::Kept => "kept",
             Self::Sustained => "sustained",
             Self::Mixed => "mixed",
             Self::Telemetry => "telemetry",
@@ -118,7 +121,8 @@ impl Subject {
             Self::Platform => 0.5,
             Self::Gateway => 60.0,
             Self::Ingest => 5.0,
-            Self::Events => 40.0,
+            Self::Events => 26.0,
+            Self::Kept => 15.0,
             Self::Sustained => 3.0,
             Self::Mixed => 6.5,
             Self::Telemetry => 3.0,
@@ -141,6 +145,7 @@ impl Subject {
             Self::Gateway
             | Self::Ingest
             | Self::Events
+            | Self::Kept
             | Self::Sustained
             | Self::Mixed
             | Self::Telemetry
@@ -157,6 +162,7 @@ impl Subject {
             Self::Gateway
             | Self::Ingest
             | Self::Events
+            | Self::Kept
             | Self::Sustained
             | Self::Mixed
             | Self::Telemetry

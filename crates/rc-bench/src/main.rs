@@ -69,7 +69,7 @@ enum Command {
         /// The former release build of `rc` to compare with
         #[arg(long, value_name = "PROGRAM")]
         former: Option<PathBuf>,
-        /// Events after which `events` looks at what the outbox keeps
+        /// Events after which `kept` looks at the outbox
         #[arg(long, value_name = "EVENTS")]
         kept: Option<u64>,
         /// A few seconds instead of minutes: shows that everything works, and measures little

@@ -24,6 +24,8 @@ pub(crate) enum Subject {
     Ingest,
     /// The relay to JetStream beside its peers, and the embedded log read again
     Events,
+    /// What the outbox on PostgreSQL keeps after many events
+    Kept,
     /// A minute of documents on the embedded store, and how far the search is behind
     Sustained,
     /// Reads, searches and writes together at 100,000 documents
@@ -57,6 +59,7 @@ impl Subject {
             Self::Gateway => gateway::measure(options),
             Self::Ingest => ingest::measure(options),
             Self::Events => events::measure(options),
+            Self::Kept => events::measure_kept(options),
             Self::Sustained => sustained::measure(options),
             Self::Mixed => mixed::measure(options),
             Self::Telemetry => telemetry::measure(options),

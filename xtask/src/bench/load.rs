@@ -24,13 +24,11 @@ pub(super) fn measure(cx: &Cx, subject: Subject, programs: &Programs, quick: boo
         command.arg("--nginx").arg(peers::nginx(cx)?);
         command.arg("--haproxy").arg(peers::haproxy(cx)?);
     }
-    if subject == Subject::Events {
-        if let Some(debezium) = &programs.debezium {
-            command.arg("--debezium").arg(debezium);
-        }
-        if let Some(kept) = programs.kept {
-            command.arg("--kept").arg(kept.to_string());
-        }
+    if let (Subject::Events, Some(debezium)) = (subject, &programs.debezium) {
+        command.arg("--debezium").arg(debezium);
+    }
+    if let (Subject::Kept, Some(kept)) = (subject, programs.kept) {
+        command.arg("--kept").arg(kept.to_string());
     }
     if let (Subject::Gateway | Subject::Statements, Some(former)) = (subject, &programs.former) {
         // Under the name of the new one: what a person sees of both is the same.

@@ -21,7 +21,7 @@ const KEEP: &str = "1s";
 const RETAINED_MAX: Duration = Duration::from_secs(180);
 
 /// Looks at it, each after as many events.
-const LOOKS: u64 = 5;
+pub(super) const LOOKS: u64 = 5;
 
 /// Rows of a partition, and partitions that may be there beside the one that is filled: those made ahead are empty.
 const PART_ROWS: f64 = 1e6;
@@ -49,6 +49,7 @@ pub(super) fn measure(
     let rows = "SELECT count(*) FROM rc_events.outbox";
     let part = events / LOOKS;
     for number in 1..=LOOKS {
+        crate::say(&format!("kept, {} of {events} events", number * part));
         outbox.fill((number - 1) * part..number * part)?;
         procs::wait_until(MOVE_MAX, "everything was relayed", || {
             Ok(look.last("bench") >= number * part)
