@@ -1,0 +1,130 @@
+//! One try of a request on one connection, up to the head of the answer.
+
+use std::task::{Context, Poll, ready};
+
+use rc_model::clock::monotonic_ns;
+
+use super::{Broken, Downstream, Fail, push_chunk};
+use crate::forward::Forward;
+use crate::io::{OUTBOX_BYTES_HIGH, Timer};
+use crate::request::Framing;
+use crate::upstream::{Connection, ResponseHead};
+use crate::waiting::Place;
+
+pub(super) struct Exchange<'a, 'v, D> {
+    pub(super) client: &'a mut D,
+    pub(super) connection: Connection,
+    pub(super) forward: &'a Forward,
+    pub(super) timer: &'a mut Timer,
+    /// Request body is still being taken from the client.
+    pub(super) sending: bool,
+    /// The whole request is in the connection's hands; else it cannot be used again.
+    pub(super) sent_all: bool,
+    /// When the request was whole, or begun.
+    pub(super) sent_ns: u64,
+    pub(super) body_bytes: u64,
+    pub(super) place: &'a mut Place<'v>,
+}
+
+impl<D: Downstream> Exchange<'_, '_, D> {
+    /// Moves request body towards the service as far as both sides allow.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Fail> {
+        loop {
+            // Whether the client's socket was asked and had nothing: only then it wakes this task.
+            let mut dry = false;
+            while self.sending && self.connection.outbox.waiting() < OUTBOX_BYTES_HIGH {
+                match self.client.poll_body(cx) {
+                    Poll::Ready(Ok(true)) if !self.is_last_chunk() => self.take_chunk()?,
+                    Poll::Ready(Ok(more)) => match self.place.poll(cx) {
+                        Poll::Ready(Ok(())) if more => self.take_chunk()?,
+                        Poll::Ready(Ok(())) => self.end_body()?,
+                        Poll::Ready(Err(refusal)) => return Err(Fail::Refused(refusal)),
+                        // The end of the body waits here for its turn.
+                        Poll::Pending => {
+                            dry = true;
+                            break;
+                        }
+                    },
+                    Poll::Ready(Err(broken)) => return Err(Fail::Client(broken)),
+                    Poll::Pending => {
+                        dry = true;
+                        break;
+                    }
+                }
+            }
+            if self.connection.outbox.waiting() == 0 {
+                return Ok(());
+            }
+            match self.connection.poll_flush(cx) {
+                // The outbox was full and is empty: the client was not asked yet in this round.
+                Poll::Ready(Ok(())) if self.sending && !dry => {}
+                Poll::Ready(Ok(())) | Poll::Pending => return Ok(()),
+                // The service may have answered before it closed: stop sending, read on.
+                Poll::Ready(Err(_)) => {
+                    self.connection.outbox = Default::default();
+                    self.sending = false;
+                    self.sent_all = false;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Whether the piece that the client has sent is the end of a body of known length.
+    fn is_last_chunk(&self) -> bool {
+        let with_it = self.body_bytes + self.client.chunk().len() as u64;
+        matches!(self.forward.framing, Framing::Length(length) if with_it >= length)
+    }
+
+    fn take_chunk(&mut self) -> Result<(), Fail> {
+        let chunk = self.client.chunk();
+        let count = chunk.len();
+        self.body_bytes += count as u64;
+        if self.body_bytes > self.forward.body_max {
+            return Err(Fail::BodyTooLarge);
+        }
+        let out = &mut self.connection.outbox.data;
+        match self.forward.framing {
+            Framing::Unknown => push_chunk(out, chunk),
+            Framing::None | Framing::Length(_) => out.extend_from_slice(chunk),
+        }
+        self.client.consume(count);
+        Ok(())
+    }
+
+    fn end_body(&mut self) -> Result<(), Fail> {
+        match self.forward.framing {
+            Framing::Unknown => self.connection.outbox.data.extend_from_slice(b"0\r\n\r\n"),
+            Framing::Length(length) if length != self.body_bytes => {
+                return Err(Fail::Client(Broken::Malformed(
+                    "the body is not as long as announced",
+                )));
+            }
+            Framing::None | Framing::Length(_) => {}
+        }
+        self.sending = false;
+        self.sent_all = true;
+        self.sent_ns = monotonic_ns();
+        Ok(())
+    }
+
+    pub(super) fn poll_head(&mut self, fields: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Fail>> {
+        // `100 Continue` may wait here.
+        if self.client.waiting() > 0 && matches!(self.client.poll_flush(cx), Poll::Ready(Err(_))) {
+            return Poll::Ready(Err(Fail::Client(Broken::Gone)));
+        }
+        if let Err(fail) = self.poll_send(cx) {
+            return Poll::Ready(Err(fail));
+        }
+        match self.connection.poll_response(self.forward.is_head, fields, cx) {
+            Poll::Ready(Ok(head)) => return Poll::Ready(Ok(head)),
+            Poll::Ready(Err(malformed)) => return Poll::Ready(Err(Fail::Upstream(malformed.0))),
+            Poll::Pending => {}
+        }
+        if (!self.sending || self.place.waits()) && self.client.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Fail::Client(Broken::Gone)));
+        }
+        ready!(self.timer.poll(self.forward.deadline, cx));
+        Poll::Ready(Err(self.place.late().map_or(Fail::Deadline, Fail::Refused)))
+    }
+}
