@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{OwnerId, ServiceId, TierId};
+use crate::resilience::{Health, Hedge};
 use crate::units::{ByteSize, Span};
 
 /// The whole of `service-catalog.yaml`.
@@ -69,6 +70,9 @@ pub struct Service {
     /// How long the service may take to finish its work when it is stopped.
     #[serde(default = "Service::default_drain")]
     pub drain: Span,
+    /// When the gateway leaves an endpoint alone, and when the whole service.
+    #[serde(default)]
+    pub health: Health,
 }
 
 /// A path of the public address that leads to a service.
@@ -94,6 +98,9 @@ pub struct Route {
     /// request goes to the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CachePolicy>,
+    /// A second copy of a GET or HEAD that takes longer than most. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hedge: Option<Hedge>,
 }
 
 /// How the gateway keeps a route's answers. The service has the last word: `Cache-Control: no-store` and `Set-Cookie`
@@ -238,6 +245,7 @@ impl Builtin {
             public: false,
             concurrency: None,
             cache: None,
+            hedge: None,
         };
         match self {
             Self::Gateway | Self::ProvLedger => Vec::new(),
@@ -274,6 +282,7 @@ impl Service {
             needs: Vec::new(),
             routes: Vec::new(),
             drain: Self::default_drain(),
+            health: Health::default(),
         }
     }
 

@@ -18,6 +18,7 @@ pub mod id;
 pub mod layout;
 pub mod problem;
 pub mod project;
+pub mod resilience;
 pub mod rollout;
 pub mod schema;
 pub mod source;

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{RegionId, TenantId, TierId};
+use crate::resilience::{Retry, Timeout};
 use crate::units::{ByteSize, Rate, Span};
 
 /// The whole of `tenants.yaml`.
@@ -31,7 +32,7 @@ pub struct Tier {
     pub rps: RateLimit,
     /// Longest time a request may take in the whole platform.
     #[serde(default = "Tier::default_timeout")]
-    pub timeout: Span,
+    pub timeout: Timeout,
     /// Largest request body.
     #[serde(default = "Tier::default_body_max")]
     pub body_max: ByteSize,
@@ -41,6 +42,9 @@ pub struct Tier {
     /// How a tenant's requests wait when a service has as many as it can serve.
     #[serde(default)]
     pub queue: QueueLimit,
+    /// Second tries of requests that a service failed to answer.
+    #[serde(default)]
+    pub retry: Retry,
 }
 
 /// Seats: how many requests of a tenant one route of a service may have at once.
@@ -125,7 +129,7 @@ pub struct Tenant {
     pub rps: Option<RateLimit>,
     /// A time limit of its own, instead of its tier's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Span>,
+    pub timeout: Option<Timeout>,
     /// A body limit of its own, instead of its tier's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_max: Option<ByteSize>,
@@ -135,6 +139,9 @@ pub struct Tenant {
     /// A queue of its own, instead of its tier's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueLimit>,
+    /// Second tries of its own, instead of its tier's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
     /// Regions in which the tenant's data may live. Absent: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub residency: Vec<RegionId>,
@@ -145,8 +152,8 @@ impl Tier {
         1
     }
 
-    fn default_timeout() -> Span {
-        Span::from_millis(30_000)
+    fn default_timeout() -> Timeout {
+        Timeout::fixed(Span::from_millis(30_000))
     }
 
     fn default_body_max() -> ByteSize {
@@ -183,6 +190,7 @@ impl TenantsFile {
                         ..Concurrency::default()
                     },
                     queue: QueueLimit::default(),
+                    retry: Retry::default(),
                 },
             )
         })
@@ -205,6 +213,7 @@ impl TenantsFile {
                         body_max: None,
                         concurrency: None,
                         queue: None,
+                        retry: None,
                         residency: Vec::new(),
                     },
                 )
@@ -234,6 +243,7 @@ impl TenantsFile {
             body_max: tenant.body_max.unwrap_or(tier.body_max),
             concurrency: tenant.concurrency.unwrap_or(tier.concurrency),
             queue: tenant.queue.unwrap_or(tier.queue),
+            retry: tenant.retry.unwrap_or(tier.retry),
         })
     }
 
@@ -261,8 +271,9 @@ pub struct EffectiveLimits {
     pub tier: TierId,
     pub weight: u32,
     pub rps: RateLimit,
-    pub timeout: Span,
+    pub timeout: Timeout,
     pub body_max: ByteSize,
     pub concurrency: Concurrency,
     pub queue: QueueLimit,
+    pub retry: Retry,
 }

@@ -1,4 +1,4 @@
-//! Quantities with their units: `500/s`, `4MiB`, `250ms`.
+//! Quantities with their units: `500/s`, `4MiB`, `250ms`, `20%`.
 //!
 //! A bare number is refused where the unit could be mistaken (sizes, durations); a bare number as a rate
 //! means per second, as everybody writes it.
@@ -237,6 +237,58 @@ impl fmt::Display for Span {
     }
 }
 
+/// A part of a hundred, such as `20%`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Percent(u8);
+
+const PERCENT_EXPECTED: &str = "a share such as `20%`";
+
+impl Percent {
+    /// `percent` of a hundred; more than all is all.
+    #[must_use]
+    pub const fn new(percent: u8) -> Self {
+        Self(if percent > 100 { 100 } else { percent })
+    }
+
+    /// As a number from 0 to 100.
+    #[must_use]
+    pub const fn percent(self) -> u8 {
+        self.0
+    }
+
+    /// As a number from 0 to 1.
+    #[must_use]
+    pub fn ratio(self) -> f64 {
+        f64::from(self.0) / 100.0
+    }
+
+    /// Reads a whole number from 0 to 100 and `%`.
+    ///
+    /// # Errors
+    /// When the text is not a share or is more than all.
+    pub fn parse(text: &str) -> Result<Self, UnitError> {
+        let syntax = || UnitError::Syntax {
+            found: text.to_owned(),
+            expected: PERCENT_EXPECTED,
+        };
+        let number = text.trim().strip_suffix('%').ok_or_else(syntax)?;
+        let percent: u32 = number.trim_end().parse().map_err(|_e| syntax())?;
+        match u8::try_from(percent) {
+            Ok(percent @ 0..=100) => Ok(Self(percent)),
+            _ => Err(UnitError::Range {
+                found: text.to_owned(),
+                range: "0% to 100%",
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
 macro_rules! text_serde {
     ($name:ident, $format:literal, $expected:expr, $examples:expr, $types:expr) => {
         impl Serialize for $name {
@@ -292,6 +344,7 @@ text_serde!(
     ["string", "integer"]
 );
 text_serde!(ByteSize, "byte-size", SIZE_EXPECTED, ["256KiB", "4MiB"], "string");
+text_serde!(Percent, "percent", PERCENT_EXPECTED, ["20%"], "string");
 text_serde!(Span, "span", SPAN_EXPECTED, ["250ms", "5s"], "string");
 
 #[cfg(test)]

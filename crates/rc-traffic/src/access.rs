@@ -35,6 +35,8 @@ pub(crate) struct Ticket {
     pub(crate) user: Option<Pseudonym>,
     /// How long the service took to begin its answer.
     pub(crate) upstream_ns: Option<u64>,
+    /// How often it was sent to the service after the first time.
+    pub(crate) resends: u32,
     /// Why it failed: a refusal's code, or a word.
     pub(crate) error: Option<&'static str>,
     /// The client's own id for the request, when it gave a sane one. Else the trace id serves.
@@ -75,6 +77,7 @@ impl Ticket {
             protocol: None,
             user: None,
             upstream_ns: None,
+            resends: 0,
             error: None,
             request_id: None,
             method: None,
@@ -106,6 +109,11 @@ impl Ticket {
 
     pub(crate) fn view(&self) -> &Rc<View> {
         &self.view
+    }
+
+    /// When its head was read.
+    pub(crate) fn start_ns(&self) -> u64 {
+        self.start_ns
     }
 
     /// Appends the fields that every answer carries.
@@ -203,6 +211,7 @@ impl Drop for Ticket {
                     tenant: self.tenant,
                     request_id: self.request_id.as_deref(),
                     upstream_ns: self.upstream_ns,
+                    resends: self.resends,
                     error: self.error,
                     status,
                     took_ns,

@@ -8,8 +8,9 @@
 //! 4. the tenant's rate ([`rate`])
 //! 5. the route and its method
 //! 6. the body's size, as far as it is announced
-//! 7. a seat at the service, or a place in the queue for one ([`crate::waiting`])
-//! 8. the endpoint ([`crate::worker::UpstreamPools::choose`])
+//! 7. whether the service works, for this tenant ([`crate::health`])
+//! 8. a seat at the service, or a place in the queue for one ([`crate::waiting`])
+//! 9. the endpoint ([`crate::worker::UpstreamPools::choose`])
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use crate::limit::{Gcra, Tat, Verdict};
 use crate::metrics::bump;
 use crate::path::{self, Found};
 use crate::request::{Credential, Facts, Framing, Head};
+use crate::retry;
 use crate::state::Active;
 use crate::worker::{Peer, Worker};
 
@@ -197,8 +199,10 @@ fn decide_facts(
         body_max,
         is_head: head.method == "HEAD",
         // Nothing of it is used up by a failed try, and doing it twice is the same as once (RFC 9110, 9.2.2).
-        replayable: facts.framing == Framing::None
-            && matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE"),
+        replayable: facts.framing == Framing::None && retry::is_idempotent(head.method),
+        repeatable: retry::is_repeatable(head, facts),
+        safe: facts.framing == Framing::None && matches!(head.method, "GET" | "HEAD"),
+        hurried: facts.timeout_ms.is_some(),
     })))
 }
 

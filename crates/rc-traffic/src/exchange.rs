@@ -7,16 +7,20 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rc_model::clock::monotonic_ns;
 use tokio::time::Instant;
 
 use crate::access::Ticket;
-use crate::answer::{BODY_TOO_LARGE, DEADLINE, MALFORMED_BODY, Refusal, UPSTREAM_DOWN, UPSTREAM_FAILED};
+use crate::answer::{
+    BODY_TOO_LARGE, DEADLINE, MALFORMED_BODY, Refusal, TOO_SLOW, UPSTREAM_DOWN, UPSTREAM_FAILED,
+};
 use crate::forward::Forward;
+use crate::health::Verdict;
 use crate::io::Timer;
 use crate::metrics::bump;
-use crate::request::Framing;
+use crate::retry::{self, Kept};
 use crate::seats::Outcome;
 use crate::upstream::{Length, ResponseHead};
 use crate::waiting::{self, Place};
@@ -25,11 +29,14 @@ use crate::worker::Worker;
 mod attempt;
 mod body;
 mod connect;
+mod hedge;
 mod relay;
+mod tries;
 
 use attempt::Exchange;
 pub(crate) use body::{collect, flush, push_chunk};
 use connect::connect;
+use tries::Tries;
 
 /// Endpoints tried for one request when connecting fails.
 const CONNECT_TRIES_MAX: usize = 3;
@@ -84,6 +91,8 @@ enum Fail {
     Refused(Refusal),
     BodyTooLarge,
     Deadline,
+    /// The answer did not begin in the time in which such answers begin.
+    Slow,
     Upstream(&'static str),
 }
 
@@ -96,36 +105,60 @@ pub(crate) async fn carry<D: Downstream>(
     timer: &mut Timer,
 ) -> Fate {
     let view = Rc::clone(ticket.view());
-    let mut place = Place::new(worker, &view, forward, ticket);
-    if client.has_whole_body()
-        && let Err(fate) = waiting::seated(&mut place, client, timer).await
-    {
-        return fate;
-    }
     let pools = &view.upstreams[forward.upstream];
     let service = view.active.snapshot.upstreams[forward.upstream].service.as_str();
-    let (mut attempt, mut replayed) = (0, false);
+    let mut tries = match Tries::new(worker, &view, forward, ticket) {
+        Ok(tries) => tries,
+        Err(refusal) => return Fate::Refuse(refusal),
+    };
+    let mut place = Place::new(worker, &view, forward, ticket);
+    let mut kept = Kept::new(forward.framing, tries.are_many());
     let mut fields = Vec::with_capacity(512);
+    let (mut failed, mut not_connected, mut replayed) = (None, 0, false);
     loop {
-        let pool = pools.choose(attempt);
+        if place.seat().is_none()
+            && client.has_whole_body()
+            && let Err(fate) = waiting::seated(&mut place, client, timer).await
+        {
+            return fate;
+        }
+        let mut chosen = pools.choose(failed);
         let mut now = Instant::now();
-        let kept = if replayed { None } else { pool.checkout(now) };
-        let connection = match kept {
+        let idle = if replayed { None } else { chosen.pool.checkout(now) };
+        let connection = match idle {
             Some(connection) => {
                 bump(&worker.counters().upstream_reuses);
                 connection
             }
-            None => match connect(worker, &pool, client, forward, timer).await {
+            None => match connect(worker, &chosen.pool, client, forward, timer).await {
                 Ok(connection) => {
+                    pools.health.endpoints[chosen.at].connected();
                     now = Instant::now();
                     connection
                 }
-                Err(Some(fail)) => return refusal(worker, ticket, service, fail),
-                Err(None) if attempt + 1 < pools.len().min(CONNECT_TRIES_MAX) => {
-                    attempt += 1;
+                Err(Some(fail)) => {
+                    if is_late(&fail, forward) {
+                        tries.not_connected(&mut chosen);
+                    }
+                    return refusal(worker, ticket, service, fail);
+                }
+                Err(None) => {
+                    failed = Some(chosen.at);
+                    tries.not_connected(&mut chosen);
+                    not_connected += 1;
+                    // Nobody has seen the request: another endpoint may at once.
+                    if not_connected < pools.len().min(CONNECT_TRIES_MAX) {
+                        continue;
+                    }
+                    let Some(until) = tries.again(Duration::ZERO) else {
+                        return Fate::Refuse(Refusal::new(&UPSTREAM_DOWN).after_ns(DOWN_RETRY_AFTER_NS));
+                    };
+                    not_connected = 0;
+                    if let Err(fate) = tries::pause(client, &mut place, timer, until).await {
+                        return fate;
+                    }
                     continue;
                 }
-                Err(None) => return Fate::Refuse(Refusal::new(&UPSTREAM_DOWN).after_ns(DOWN_RETRY_AFTER_NS)),
             },
         };
         let mut exchange = Exchange {
@@ -133,23 +166,26 @@ pub(crate) async fn carry<D: Downstream>(
             connection,
             forward,
             timer,
-            sending: forward.framing != Framing::None,
-            sent_all: true,
+            sending: false,
+            sent_all: false,
             sent_ns: 0,
             body_bytes: 0,
             place: &mut place,
+            kept: &mut kept,
+            usual: tries.usual,
+            limit: forward.deadline,
         };
-        forward.write(now, &mut exchange.connection.outbox.data);
-        if exchange.sending {
-            exchange.client.want_body();
-            exchange.sent_all = false;
-        }
+        exchange.begin(now, tries.next());
         exchange.sent_ns = match exchange.place.seat() {
             // Near enough, and reading the clock is not for nothing.
-            Some(seat) if exchange.connection.reused => seat.since_ns(),
+            Some(seat) if exchange.connection.reused && tries.resends() == 0 => seat.since_ns(),
             _ => monotonic_ns(),
         };
-        let head = poll_fn(|cx| exchange.poll_head(&mut fields, cx)).await;
+        let head = match tries.hedge_due(now) {
+            None => poll_fn(|cx| exchange.poll_head(&mut fields, cx)).await,
+            Some(due) => hedge::race(&mut exchange, &mut chosen, &mut fields, &mut tries, due).await,
+        };
+        ticket.resends = tries.resends();
         let now_ns = monotonic_ns();
         let head_ns = now_ns.saturating_sub(exchange.sent_ns);
         // Before it has the whole request, a service shows how fast the client is.
@@ -159,11 +195,22 @@ pub(crate) async fn carry<D: Downstream>(
         }
         ticket.upstream_ns = Some(head_ns);
         ticket.bytes_in = exchange.body_bytes;
-        match head {
+        tries.ended(&mut chosen, verdict(&head, forward, exchange.sent_all), now_ns);
+        if exchange.sent_all {
+            tries.took(&head, head_ns);
+        }
+        let can_repeat = exchange.can_repeat();
+        let until = match head {
             Ok(head) => {
-                ticket.write_fields(&mut fields);
-                ticket.answered(head.status);
-                return exchange.relay(worker, &pool, head, &fields, ticket).await;
+                let overloaded = can_repeat && matches!(head.status, 502 | 503);
+                let wait = overloaded.then(|| retry::retry_after(&fields).unwrap_or_default());
+                let Some(until) = wait.and_then(|wait| tries.again(wait)) else {
+                    ticket.write_fields(&mut fields);
+                    ticket.answered(head.status);
+                    return exchange.relay(worker, &chosen.pool, head, &fields, ticket).await;
+                };
+                exchange.discard(&chosen.pool, head);
+                until
             }
             // A kept connection that the service had closed: nothing was heard, nothing of the request is
             // used up, and doing it twice is the same as once. One try, on a connection of its own.
@@ -174,9 +221,23 @@ pub(crate) async fn carry<D: Downstream>(
                     && !replayed =>
             {
                 replayed = true;
+                tries.owe();
                 bump(&worker.counters().upstream_retries);
+                continue;
             }
-            Err(fail) => return refusal(worker, ticket, service, fail),
+            Err(fail) => {
+                let unheard = matches!(fail, Fail::Upstream(_)) && !exchange.connection.heard && can_repeat;
+                let until = unheard.then(|| tries.again(Duration::ZERO)).flatten();
+                let Some(until) = until else {
+                    return refusal(worker, ticket, service, fail);
+                };
+                drop(exchange);
+                until
+            }
+        };
+        failed = Some(chosen.at);
+        if let Err(fate) = tries::pause(client, &mut place, timer, until).await {
+            return fate;
         }
     }
 }
@@ -190,9 +251,26 @@ fn outcome(head: &Result<ResponseHead, Fail>) -> Option<Outcome> {
             429 | 500.. => None,
             _ => Some(Outcome::Answered),
         },
-        Err(Fail::Deadline) => Some(Outcome::Overloaded),
+        Err(Fail::Deadline | Fail::Slow) => Some(Outcome::Overloaded),
         Err(Fail::Client(_) | Fail::Refused(_) | Fail::BodyTooLarge | Fail::Upstream(_)) => None,
     }
+}
+
+/// Whether the service failed. 501 says that it works and lacks something.
+fn verdict(head: &Result<ResponseHead, Fail>, forward: &Forward, sent_all: bool) -> Verdict {
+    match head {
+        Ok(head) if head.status >= 500 && head.status != 501 => Verdict::Failed,
+        Ok(_) => Verdict::Fine,
+        Err(Fail::Upstream(_) | Fail::Slow) => Verdict::Failed,
+        // Half a request is nothing to answer.
+        Err(fail) if sent_all && is_late(fail, forward) => Verdict::Failed,
+        Err(_) => Verdict::Nothing,
+    }
+}
+
+/// Whether there was time enough and it has passed.
+fn is_late(fail: &Fail, forward: &Forward) -> bool {
+    matches!(fail, Fail::Deadline) && !forward.hurried
 }
 
 fn refusal(worker: &Worker, ticket: &Ticket, service: &str, fail: Fail) -> Fate {
@@ -204,6 +282,7 @@ fn refusal(worker: &Worker, ticket: &Ticket, service: &str, fail: Fail) -> Fate 
         Fail::Refused(refusal) => Fate::Refuse(refusal),
         Fail::BodyTooLarge => Fate::Refuse(Refusal::new(&BODY_TOO_LARGE)),
         Fail::Deadline => Fate::Refuse(Refusal::new(&DEADLINE)),
+        Fail::Slow => Fate::Refuse(Refusal::new(&TOO_SLOW)),
         Fail::Upstream(reason) => {
             bump(&worker.counters().upstream_failures);
             let trace_id = ticket.trace.trace_id_hex();

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::access::Ticket;
 use crate::answer::{put, put_number};
 use crate::request::{Credential, Facts, Framing, Head};
+use crate::retry::ATTEMPT_HEADER;
 use crate::worker::Peer;
 
 /// A request that was admitted.
@@ -25,12 +26,18 @@ pub(crate) struct Forward {
     pub(crate) is_head: bool,
     /// It may be sent a second time when the first try met a dead connection.
     pub(crate) replayable: bool,
+    /// It may be done a second time, as far as its head tells.
+    pub(crate) repeatable: bool,
+    /// It reads only and has no body.
+    pub(crate) safe: bool,
+    /// The client itself gave it little time: being late says nothing about the service.
+    pub(crate) hurried: bool,
 }
 
 impl Forward {
     /// Appends the whole head as it is sent at `now`: the service is told the time that is left, which
-    /// connecting and trying again have shortened.
-    pub(crate) fn write(&self, now: Instant, out: &mut Vec<u8>) {
+    /// connecting and trying again have shortened. Where it may be tried again it is told which try this is.
+    pub(crate) fn write(&self, now: Instant, attempt: Option<u32>, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.head);
         let left = self.deadline.saturating_duration_since(now);
         // In 64 bits: the library's own conversions divide 128 of them.
@@ -40,6 +47,9 @@ impl Forward {
             .saturating_mul(1_000)
             .saturating_add(u64::from(part_ms));
         put_number(out, DEADLINE_HEADER, left_ms);
+        if let Some(attempt) = attempt {
+            put_number(out, ATTEMPT_HEADER, attempt.into());
+        }
         out.extend_from_slice(b"\r\n");
     }
 }

@@ -20,9 +20,11 @@ use crate::exemplar::{self, Exemplar, Exemplars};
 use crate::path::{METHOD_COUNT, method_name};
 
 pub(crate) use cache::NamedCache;
+pub(crate) use resilience::{Trial, TrialCounts, Watched};
 pub(crate) use seats::{NamedPool, SeatCounts, Waits};
 
 mod cache;
+mod resilience;
 mod seats;
 
 /// Status classes: `1xx` to `5xx`, and requests whose client left before the answer.
@@ -66,6 +68,7 @@ struct Shard {
     buckets: [AtomicU64; BUCKETS + 1],
     sum_ns: AtomicU64,
     seats: SeatCounts,
+    trials: TrialCounts,
     /// Made by the first traced request: most series of a large catalogue never have one.
     exemplars: OnceLock<Box<Exemplars>>,
 }
@@ -97,6 +100,8 @@ pub(crate) struct TrafficMetrics {
     pub(crate) pools: Mutex<Vec<NamedPool>>,
     /// The caches of the snapshot in use.
     pub(crate) caches: Mutex<Vec<NamedCache>>,
+    /// The services of the snapshot in use.
+    pub(crate) watched: Mutex<Watched>,
     pub(crate) snapshot_version: AtomicU64,
     pub(crate) snapshot_installs: AtomicU64,
 }
@@ -121,6 +126,7 @@ impl TrafficMetrics {
             workers: (0..workers).map(|_| WorkerCounters::default()).collect(),
             pools: Mutex::default(),
             caches: Mutex::default(),
+            watched: Mutex::default(),
             snapshot_version: AtomicU64::new(0),
             snapshot_installs: AtomicU64::new(0),
         }
@@ -180,6 +186,11 @@ impl Series {
         &self.shards[worker].seats
     }
 
+    /// What `worker` counts about services that fail.
+    pub(crate) fn trials(&self, worker: usize) -> &TrialCounts {
+        &self.shards[worker].trials
+    }
+
     fn all_seats(&self) -> impl Iterator<Item = &SeatCounts> {
         self.shards.iter().map(|shard| &shard.seats)
     }
@@ -212,6 +223,7 @@ impl Shard {
             buckets: std::array::from_fn(|_| AtomicU64::new(0)),
             sum_ns: AtomicU64::new(0),
             seats: SeatCounts::default(),
+            trials: TrialCounts::default(),
             exemplars: OnceLock::new(),
         }
     }
@@ -259,6 +271,13 @@ impl Collector for TrafficCollector {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         cache::encode(&caches, &mut encoder)?;
+        let watched = self
+            .0
+            .watched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        resilience::encode(&series, &watched, &mut encoder)?;
         self.encode_workers(&mut encoder)?;
         let version = ConstGauge::new(
             i64::try_from(self.0.snapshot_version.load(Ordering::Relaxed)).unwrap_or(i64::MAX),

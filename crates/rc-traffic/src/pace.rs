@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Ticket;
-use crate::answer::{RATE_LIMITED, Refusal, SERVICE_BUSY, TENANT_BUSY};
+use crate::answer::{CIRCUIT_OPEN, RATE_LIMITED, Refusal, SERVICE_BUSY, TENANT_BUSY};
 use crate::worker::Worker;
 
 /// How long the second refusal in a row is held; each further one twice as long.
@@ -88,7 +88,7 @@ impl Pace {
 
     /// What to do before `refusal` is given. The first in a row is given at once.
     pub(crate) fn hold(&mut self, worker: &Rc<Worker>, ticket: &Ticket, refusal: &Refusal) -> Hold {
-        let paced = [&RATE_LIMITED, &TENANT_BUSY, &SERVICE_BUSY].contains(&refusal.kind);
+        let paced = [&RATE_LIMITED, &TENANT_BUSY, &SERVICE_BUSY, &CIRCUIT_OPEN].contains(&refusal.kind);
         if !self.enabled || !paced {
             return Hold::No;
         }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rc_model::catalog::{ConcurrencyBounds, Method, Route};
+use rc_model::resilience::{AdaptiveTimeout, Health, Hedge, Retry};
 use rc_model::tenants::{EffectiveLimits, LimitMode, RateLimit};
 use rc_model::units::Rate;
 use rc_model::{ServiceId, TenantId, TierId};
@@ -16,6 +17,7 @@ use rc_model::{ServiceId, TenantId, TierId};
 use crate::cache;
 use crate::limit::Gcra;
 use crate::path::{self, METHOD_COUNT, RouteTable, TableError, method_name};
+use crate::retry;
 use crate::seats::{Bounds, Claim};
 
 /// Most tenants in one snapshot.
@@ -59,6 +61,8 @@ pub struct RouteSpec {
 pub struct UpstreamSpec {
     pub service: ServiceId,
     pub endpoints: Vec<Endpoint>,
+    /// When an endpoint is left alone, and when the whole service.
+    pub health: Health,
 }
 
 /// One place where a service answers HTTP/1.1.
@@ -79,6 +83,8 @@ pub struct AnonymousPolicy {
     pub timeout: Duration,
     /// Largest request body in bytes.
     pub body_max: u64,
+    /// Second tries of all of them together.
+    pub retry: Retry,
 }
 
 impl Default for AnonymousPolicy {
@@ -92,6 +98,7 @@ impl Default for AnonymousPolicy {
             per_source: limit(20, 40),
             timeout: Duration::from_secs(10),
             body_max: 1 << 20,
+            retry: Retry::default(),
         }
     }
 }
@@ -161,6 +168,8 @@ pub(crate) struct TenantPolicy {
     pub(crate) tier: usize,
     pub(crate) rps: Gcra,
     pub(crate) timeout: Duration,
+    pub(crate) adaptive: Option<AdaptiveTimeout>,
+    pub(crate) retry: retry::Rule,
     pub(crate) body_max: u64,
     /// Its claim on seats, but for its slot, which outlives the snapshot.
     pub(crate) claim: Claim,
@@ -182,6 +191,7 @@ pub(crate) struct RoutePolicy {
     pub(crate) bounds: Bounds,
     /// How its answers are kept, if they are.
     pub(crate) cache: Option<cache::Policy>,
+    pub(crate) hedge: Option<Hedge>,
 }
 
 /// A service's endpoints.
@@ -189,6 +199,7 @@ pub(crate) struct RoutePolicy {
 pub(crate) struct Upstream {
     pub(crate) service: ServiceId,
     pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) health: Health,
 }
 
 #[derive(Debug)]
@@ -197,6 +208,7 @@ pub(crate) struct AnonymousLimits {
     pub(crate) per_source: Gcra,
     pub(crate) timeout: Duration,
     pub(crate) body_max: u64,
+    pub(crate) retry: retry::Rule,
 }
 
 impl Snapshot {
@@ -233,6 +245,7 @@ impl Snapshot {
                 per_source: Gcra::new(spec.anonymous.per_source),
                 timeout: spec.anonymous.timeout,
                 body_max: spec.anonymous.body_max,
+                retry: spec.anonymous.retry.into(),
             },
         })
     }
@@ -270,6 +283,7 @@ fn build_upstreams(
         upstreams.push(Upstream {
             service: spec.service,
             endpoints: spec.endpoints,
+            health: spec.health,
         });
     }
     (upstreams, by_service)
@@ -311,6 +325,7 @@ fn build_routes(
             public: route.public,
             bounds: bounds(route.concurrency.unwrap_or_default()),
             cache: route.cache.as_ref().map(cache::Policy::new),
+            hedge: route.hedge,
         });
     }
     (routes, table)
@@ -337,7 +352,9 @@ fn build_tenants(specs: Vec<TenantSpec>, faults: &mut Vec<BuildFault>) -> Tenant
             id,
             tier,
             rps: Gcra::new(limits.rps),
-            timeout: limits.timeout.duration(),
+            timeout: limits.timeout.max.duration(),
+            adaptive: limits.timeout.adaptive,
+            retry: limits.retry.into(),
             body_max: limits.body_max.bytes(),
             claim: claim(&limits),
             mode: limits.concurrency.mode,

@@ -19,7 +19,7 @@ const OTHER_METHOD: &str = "_OTHER";
 const OTHER_NAME: &str = "HTTP";
 
 /// Attributes of one span at most.
-const ATTRIBUTES_MAX: usize = 10;
+const ATTRIBUTES_MAX: usize = 11;
 
 /// A finished request.
 pub(crate) struct Ended<'a> {
@@ -31,6 +31,7 @@ pub(crate) struct Ended<'a> {
     pub(crate) tenant: Option<usize>,
     pub(crate) request_id: Option<&'a str>,
     pub(crate) upstream_ns: Option<u64>,
+    pub(crate) resends: u32,
     pub(crate) error: Option<&'static str>,
     pub(crate) status: u16,
     pub(crate) took_ns: u64,
@@ -73,6 +74,9 @@ pub(crate) fn emit(sink: &dyn TelemetrySink, snapshot: &Snapshot, ended: &Ended<
     put("rc.request_id", Value::Str(ended.request_id.unwrap_or(trace_id)));
     if let Some(ns) = ended.upstream_ns {
         put("rc.upstream_ms", Value::Float(ns as f64 / 1e6));
+    }
+    if ended.resends > 0 {
+        put("http.request.resend_count", Value::Int(ended.resends.into()));
     }
     let mut status = itoa::Buffer::new();
     let error = match ended.status {

@@ -15,9 +15,11 @@ use rc_model::{Clock, ServiceId, TenantId};
 use crate::answer::LimitFields;
 use crate::cache::{Caches, Epoch, KeptCaches};
 use crate::config::GatewayConfig;
+use crate::health::{self, KeptHealth, ServiceHealth};
 use crate::key::KeyTable;
+use crate::latency::{self, KeptLatency, Latency};
 use crate::limit::{SourceTable, Tat};
-use crate::metrics::{NamedPool, Series, SeriesKey, TrafficMetrics};
+use crate::metrics::{NamedPool, Series, SeriesKey, TrafficMetrics, Watched};
 use crate::seats::{Claim, SeatPool};
 use crate::snapshot::Snapshot;
 
@@ -41,6 +43,8 @@ struct Kept {
     pools: HashMap<(ServiceId, String), Arc<SeatPool>>,
     caches: KeptCaches,
     slots: Arc<Slots>,
+    health: KeptHealth,
+    latency: KeptLatency,
 }
 
 /// One tenant's part of what is kept.
@@ -100,6 +104,10 @@ pub(crate) struct Active {
     pub(crate) pools: Vec<Arc<SeatPool>>,
     /// What routes keep of their answers.
     pub(crate) caches: Caches,
+    /// What is known of each upstream.
+    pub(crate) health: Vec<Arc<ServiceHealth>>,
+    /// By route, then tier; only where somebody needs to know.
+    latency: Vec<Option<Arc<Latency>>>,
     pub(crate) anonymous: Arc<AnonymousState>,
 }
 
@@ -123,6 +131,17 @@ impl Active {
             Some(tenant) => &self.limits[tenant].kept.epoch,
             None => &self.anonymous.epoch,
         }
+    }
+
+    /// How long such requests take until their answers begin, where that is watched.
+    pub(crate) fn latency(&self, route: usize, tenant: Option<usize>) -> Option<&Latency> {
+        let tier = tenant.map_or(0, |tenant| self.snapshot.tenants[tenant].tier);
+        self.latency[route * self.snapshot.tiers.len() + tier].as_deref()
+    }
+
+    /// Everything that is watched, for each worker to bring what it has counted.
+    pub(crate) fn latencies(&self) -> impl Iterator<Item = &Latency> {
+        self.latency.iter().filter_map(Option::as_deref)
     }
 }
 
@@ -245,6 +264,15 @@ fn join(
         .retain(|tenant, kept| snapshot.by_tenant.contains_key(tenant) || !kept.tat.is_rested(now_ns));
     let pools = join_pools(&snapshot, &mut kept.pools, metrics, now_ns);
     let caches = Caches::join(&snapshot, &mut kept.caches, metrics);
+    let health = health::join(&snapshot, &mut kept.health);
+    let latency = latency::join(&snapshot, &mut kept.latency, metrics.workers.len());
+    let known = kept.latency.iter();
+    *metrics.watched.lock().unwrap_or_else(PoisonError::into_inner) = Watched {
+        health: health.clone(),
+        latency: known
+            .map(|(key, latency)| (key.clone(), Arc::clone(latency)))
+            .collect(),
+    };
     let row = |service: &str, route: &str| {
         let series = snapshot.tiers.iter().map(|tier| {
             metrics.series(SeriesKey {
@@ -271,6 +299,8 @@ fn join(
         series,
         pools,
         caches,
+        health,
+        latency,
         anonymous,
     }
 }

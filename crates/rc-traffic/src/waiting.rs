@@ -77,8 +77,18 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// A second seat, if one is free at this moment.
+    pub(crate) fn another(&self) -> Option<Seat<'a>> {
+        self.pool.try_take(self.claim, monotonic_ns())
+    }
+
     pub(crate) fn waits(&self) -> bool {
         matches!(self.turn, Turn::Waits { .. })
+    }
+
+    /// Gives the seat back; it is asked for anew.
+    pub(crate) fn again(&mut self) {
+        self.turn = Turn::NotAsked;
     }
 
     /// Gives the seat back, or does without one.

@@ -2,16 +2,21 @@
 //! [`Shared`].
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rc_model::clock::monotonic_ns;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::ConnectionLimits;
+use crate::health::{Probe, ServiceHealth, Tally};
 use crate::hooks::Hooks;
 use crate::metrics::WorkerCounters;
+use crate::retry::Books;
 use crate::snapshot::Endpoint;
 use crate::state::{Active, Shared};
 use crate::upstream::{Pool, PoolLimits};
@@ -47,19 +52,30 @@ pub(crate) struct Worker {
 pub(crate) struct View {
     pub(crate) active: Arc<Active>,
     pub(crate) upstreams: Vec<UpstreamPools>,
+    /// What further tries are paid from, by route.
+    pub(crate) books: Vec<Rc<Books>>,
 }
 
 /// The pools of one service.
 pub(crate) struct UpstreamPools {
     pools: Vec<Rc<Pool>>,
     turn: Cell<usize>,
+    pub(crate) health: Arc<ServiceHealth>,
+    pub(crate) tally: Rc<Tally>,
+}
+
+/// An endpoint for one try.
+pub(crate) struct Chosen {
+    pub(crate) at: usize,
+    pub(crate) pool: Rc<Pool>,
+    /// It is left alone, and this try is to see whether it works again.
+    pub(crate) probe: Option<Probe>,
 }
 
 impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>, hooks: Hooks, stop: CancellationToken) -> Self {
         let active = shared.active.load_full();
-        let limits = PoolLimits::from(&shared.config.limits);
-        let view = View::new(active, None, &limits);
+        let view = View::new(active, None, &shared.config.limits, shared.config.workers.get());
         Self {
             index,
             shared,
@@ -77,8 +93,16 @@ impl Worker {
         let active = self.shared.active.load();
         let mut view = self.view.borrow_mut();
         if !Arc::ptr_eq(&active, &view.active) {
-            let limits = PoolLimits::from(&self.shared.config.limits);
-            *view = Rc::new(View::new(Arc::clone(&active), Some(&view), &limits));
+            // What was counted belongs to what is known of the services as they were.
+            view.absorb(self.random());
+            let config = &self.shared.config;
+            let new = View::new(
+                Arc::clone(&active),
+                Some(&view),
+                &config.limits,
+                config.workers.get(),
+            );
+            *view = Rc::new(new);
         }
         Rc::clone(&view)
     }
@@ -104,9 +128,13 @@ impl Worker {
         text
     }
 
-    /// Closes upstream connections that nobody used for too long. Called once a second.
+    /// Closes upstream connections that nobody used for too long, and brings what was counted. Called once a second.
     pub(crate) fn sweep(&self, now: Instant) {
         let view = self.view();
+        view.absorb(self.random());
+        for latency in view.active.latencies() {
+            latency.absorb(self.index, monotonic_ns());
+        }
         for upstream in &view.upstreams {
             for pool in &upstream.pools {
                 pool.sweep(now);
@@ -119,7 +147,8 @@ impl Worker {
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 impl View {
-    fn new(active: Arc<Active>, before: Option<&Self>, limits: &PoolLimits) -> Self {
+    fn new(active: Arc<Active>, before: Option<&Self>, limits: &ConnectionLimits, workers: usize) -> Self {
+        let limits = PoolLimits::from(limits);
         let kept = |endpoint: &Endpoint| {
             let mut pools = before
                 .into_iter()
@@ -127,30 +156,85 @@ impl View {
                 .flat_map(|upstream| &upstream.pools);
             pools.find(|pool| pool.endpoint() == endpoint).cloned()
         };
-        let upstreams = active.snapshot.upstreams.iter().map(|upstream| UpstreamPools {
-            pools: upstream
-                .endpoints
-                .iter()
-                .map(|endpoint| {
-                    kept(endpoint).unwrap_or_else(|| Rc::new(Pool::new(endpoint.clone(), limits.clone())))
-                })
-                .collect(),
-            turn: Cell::new(0),
+        let tally = |health: &ServiceHealth| {
+            let mut known = before.into_iter().flat_map(|view| &view.upstreams);
+            let same = known.find(|upstream| Arc::ptr_eq(&upstream.health.circuits, &health.circuits));
+            same.map(|upstream| Rc::clone(&upstream.tally))
+                .unwrap_or_default()
+        };
+        let snapshot = &active.snapshot;
+        let upstreams = snapshot
+            .upstreams
+            .iter()
+            .zip(&active.health)
+            .map(|(upstream, health)| UpstreamPools {
+                pools: upstream
+                    .endpoints
+                    .iter()
+                    .map(|endpoint| {
+                        kept(endpoint).unwrap_or_else(|| Rc::new(Pool::new(endpoint.clone(), limits.clone())))
+                    })
+                    .collect(),
+                turn: Cell::new(0),
+                tally: tally(health),
+                health: Arc::clone(health),
+            });
+        // Routes of one path that differ in their methods share theirs, as they share seats.
+        let mut by_path: HashMap<&str, Rc<Books>> = before
+            .into_iter()
+            .flat_map(|view| view.active.snapshot.routes.iter().zip(&view.books))
+            .map(|(route, books)| (route.path.as_str(), Rc::clone(books)))
+            .collect();
+        let books = snapshot.routes.iter().map(|route| {
+            let books = by_path
+                .entry(&route.path)
+                .or_insert_with(|| Rc::new(Books::new(workers)));
+            Rc::clone(books)
         });
         Self {
+            books: books.collect(),
             upstreams: upstreams.collect(),
-            active,
+            active: Arc::clone(&active),
+        }
+    }
+
+    /// Brings what this worker has counted about services.
+    fn absorb(&self, random: u64) {
+        for upstream in &self.upstreams {
+            upstream.health.absorb(&upstream.tally, monotonic_ns(), random);
         }
     }
 }
 
 impl UpstreamPools {
-    /// Chooses an endpoint for the `attempt`-th try of one request: in turn, and another one each try.
-    pub(crate) fn choose(&self, attempt: usize) -> Rc<Pool> {
-        if attempt == 0 && self.pools.len() > 1 {
-            self.turn.set((self.turn.get() + 1) % self.pools.len());
+    /// Chooses an endpoint for one try: in turn among those that are not left alone, and another one than `failed`
+    /// where there is one.
+    pub(crate) fn choose(&self, failed: Option<usize>) -> Chosen {
+        let count = self.pools.len();
+        let first = match failed {
+            Some(failed) => failed + 1,
+            None if count > 1 => {
+                let next = (self.turn.get() + 1) % count;
+                self.turn.set(next);
+                next
+            }
+            None => 0,
+        };
+        let chosen = |at: usize, probe| Chosen {
+            at,
+            pool: Rc::clone(&self.pools[at]),
+            probe,
+        };
+        for at in (first..first + count).map(|at| at % count) {
+            let health = &self.health.endpoints[at];
+            if !health.is_out() {
+                return chosen(at, None);
+            }
+            if let Some(probe) = health.probe(monotonic_ns()) {
+                return chosen(at, Some(probe));
+            }
         }
-        Rc::clone(&self.pools[(self.turn.get() + attempt) % self.pools.len()])
+        chosen(first % count, None)
     }
 
     /// How many endpoints there are.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::id::check_name;
 use crate::source::quote;
-use crate::units::{ByteSize, Rate, Span};
+use crate::units::{ByteSize, Percent, Rate, Span};
 
 /// Longest path of a route in bytes.
 pub(crate) const PATH_BYTES_MAX: usize = 1024;
@@ -33,11 +33,12 @@ impl Malformed {
 type Check = fn(&str) -> Result<(), Malformed>;
 
 /// Every format with its check. A test holds that the schemas use no pattern without one.
-const FORMATS: [(&str, Check); 9] = [
+const FORMATS: [(&str, Check); 10] = [
     ("bus-url", bus_url),
     ("byte-size", byte_size),
     ("http-url", http_url),
     ("name", name),
+    ("percent", percent),
     ("rate", rate),
     ("socket-address", socket_address),
     ("span", span),
@@ -114,6 +115,16 @@ fn rate(text: &str) -> Result<(), Malformed> {
                 _ => return None,
             };
             proposal(&format!("{number}/{per}"), Rate::parse)
+        });
+        Malformed::new(error.to_string(), hint)
+    })
+}
+
+fn percent(text: &str) -> Result<(), Malformed> {
+    Percent::parse(text).map(drop).map_err(|error| {
+        let hint = number_and_unit(text).and_then(|(number, unit)| match unit {
+            "" | "percent" | "pct" => proposal(&format!("{number}%"), Percent::parse),
+            _ => None,
         });
         Malformed::new(error.to_string(), hint)
     })

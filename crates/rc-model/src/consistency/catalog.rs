@@ -45,6 +45,10 @@ pub(super) fn check(documents: &Documents<'_>, problems: &mut Vec<Diagnostic>) {
         catalog.check_owner(service, problems);
         catalog.check_needs(service, problems);
         catalog.check_program(service, problems);
+        for guard in ["ejection", "breaker"] {
+            let guard = service.value.get("health").and_then(|health| health.get(guard));
+            check_not_zero(source, guard.and_then(|guard| guard.entry("time")), problems);
+        }
         for route in routes(service) {
             check_not_zero(source, route.entry("timeout"), problems);
             let bounds = route.entry("concurrency");

@@ -61,6 +61,8 @@ pub(super) fn check(documents: &Documents<'_>, problems: &mut Vec<Diagnostic>) {
 /// What a tier and a tenant both can have.
 fn check_limits(source: &Arc<SourceFile>, owner: &Node, problems: &mut Vec<Diagnostic>) {
     check_not_zero(source, owner.entry("timeout"), problems);
+    let most = owner.get("timeout").and_then(|timeout| timeout.entry("max"));
+    check_not_zero(source, most, problems);
     let target = owner.get("queue").and_then(|queue| queue.entry("target"));
     check_not_zero(source, target, problems);
     check_ascending(source, owner.entry("concurrency"), &["share", "max"], problems);

@@ -49,6 +49,21 @@ fn spans_need_a_unit() {
 }
 
 #[test]
+fn shares_need_their_sign_and_are_at_most_all() {
+    for (text, percent) in [("0%", 0), ("20%", 20), ("100 %", 100)] {
+        assert_eq!(Percent::parse(text).unwrap().percent(), percent, "{text}");
+    }
+    assert_eq!(Percent::new(20).to_string(), "20%");
+    for bad in ["", "20", "%", "-1%", "1.5%", "20%%"] {
+        assert!(
+            matches!(Percent::parse(bad), Err(UnitError::Syntax { .. })),
+            "{bad}"
+        );
+    }
+    assert!(matches!(Percent::parse("101%"), Err(UnitError::Range { .. })));
+}
+
+#[test]
 fn a_bare_number_is_a_rate_but_not_a_size() {
     assert_eq!(
         serde_json::from_str::<Rate>("500").unwrap(),

@@ -90,7 +90,7 @@ fn the_largest_case_gives_the_values_that_were_written() {
         (
             limits.rps.burst(),
             limits.body_max.bytes(),
-            limits.timeout.to_string()
+            limits.timeout.max.to_string()
         ),
         (500, 1 << 20, "1min".to_owned())
     );

@@ -49,6 +49,7 @@ pub(super) fn snapshot_spec(
         spec.upstreams.push(UpstreamSpec {
             service: id.clone(),
             endpoints: vec![endpoint],
+            health: service.health,
         });
         spec.routes.extend(routes.into_iter().map(|route| RouteSpec {
             route,

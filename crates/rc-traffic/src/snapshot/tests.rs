@@ -11,6 +11,7 @@ fn route(path: &str, methods: &[Method], service: &str) -> RouteSpec {
             public: false,
             concurrency: None,
             cache: None,
+            hedge: None,
         },
         service: ServiceId::new(service).unwrap(),
     }
@@ -22,6 +23,7 @@ fn upstream(service: &str, endpoints: usize) -> UpstreamSpec {
         endpoints: (0..endpoints)
             .map(|n| Endpoint::Unix(format!("/run/{service}-{n}.sock").into()))
             .collect(),
+        health: rc_model::resilience::Health::default(),
     }
 }
 

@@ -17,6 +17,8 @@ mod limits;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod resilience;
+#[cfg(test)]
 mod seats;
 #[cfg(test)]
 mod smuggling;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use rc_model::catalog::{Method, Route};
 use rc_model::project::AccessLog;
+use rc_model::resilience::{Health, Retry, Timeout};
 use rc_model::tenants::{Concurrency, EffectiveLimits, QueueLimit, RateLimit};
 use rc_model::units::{ByteSize, Rate, Span};
 use rc_model::{ServiceId, SystemClock, TenantId, TierId};
@@ -228,11 +229,14 @@ pub(crate) fn route(path: &str, methods: &[Method]) -> RouteSpec {
             public: false,
             concurrency: None,
             cache: None,
+            hedge: None,
         },
         service: ServiceId::new("up").unwrap(),
     }
 }
 
+/// Nothing is tried again and no endpoint left alone, so that a test sees every try.
+///
 /// Tenant `acme` (gold, practically unlimited), routes `/up`, `/docs` (reads), `/open` (public) and
 /// `/quick` (200 ms), all to `service`.
 pub(crate) fn spec(version: u64, endpoints: Vec<Endpoint>) -> SnapshotSpec {
@@ -252,10 +256,12 @@ pub(crate) fn spec(version: u64, endpoints: Vec<Endpoint>) -> SnapshotSpec {
         upstreams: vec![UpstreamSpec {
             service: ServiceId::new("up").unwrap(),
             endpoints,
+            health: Health::OFF,
         }],
         anonymous: AnonymousPolicy {
             shared: limit(1_000_000, 1_000_000),
             per_source: limit(1_000_000, 1_000_000),
+            retry: Retry::OFF,
             ..AnonymousPolicy::default()
         },
     }
@@ -275,10 +281,11 @@ pub(crate) fn tenant(id: &str, tier: &str, rate: u64, burst: u64) -> TenantSpec 
             tier: TierId::new(tier).unwrap(),
             weight: 1,
             rps: limit(rate, burst),
-            timeout: Span::from_millis(10_000),
+            timeout: Timeout::fixed(Span::from_millis(10_000)),
             body_max: ByteSize::new(64 << 20),
             concurrency: Concurrency::default(),
             queue: QueueLimit::default(),
+            retry: Retry::OFF,
         },
     }
 }

@@ -45,6 +45,7 @@ fn a_users_own_service_has_no_route_until_its_port_is_known() {
         public: true,
         concurrency: None,
         cache: None,
+        hedge: None,
     }];
     catalog.services.insert(hello.clone(), service);
     let has_route = |endpoints: &Endpoints| {
