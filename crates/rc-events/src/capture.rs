@@ -256,7 +256,7 @@ impl CaptureSource {
                             .stream(&at.slot.name, at.slot.lsn, &self.publication(), false)
                             .await;
                         let stream = stream.inspect_err(|error| note_lost(&mut state.lost, error))?;
-                        Phase::Following(Box::new(Following::new(stream, asking, tables, at.slot.lsn)))
+                        Phase::Following(Box::new(Following::new(stream, asking, tables, at)))
                     }
                 };
                 Ok(Vec::new())
@@ -372,6 +372,10 @@ impl CaptureSource {
                 .iter()
                 .map(|table| (table.name.to_string(), table.layout.hash()))
                 .collect::<BTreeMap<_, _>>(),
+            keys: tables
+                .iter()
+                .map(|table| (table.name.to_string(), table.key.clone()))
+                .collect(),
             snapshot: (self.options.snapshot || anew).then(|| SnapshotPlace {
                 number: created.restart,
                 before: created.before.to_string(),

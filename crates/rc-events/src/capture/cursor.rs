@@ -22,6 +22,10 @@ pub(super) struct CaptureCursor {
     pub(super) part: Option<Part>,
     /// How each table looked in the last event about it: a hash of names and types.
     pub(super) layouts: BTreeMap<String, String>,
+    /// The key columns of each table as they were called at the slot's place. The WAL of a table with full rows does
+    /// not say which they are, and the catalogue only what they are called now.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) keys: BTreeMap<String, Vec<String>>,
     /// While rows that were there before are read, and until the stream is behind that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) snapshot: Option<SnapshotPlace>,

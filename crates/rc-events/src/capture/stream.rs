@@ -24,6 +24,8 @@ pub(super) struct Following {
     tables: Vec<Table>,
     /// What the key columns of each table are called now. The stream has the names of its own time.
     keys_now: Vec<Vec<String>>,
+    /// Whether the cursor calls key columns otherwise than the stream does by now.
+    rekeyed: bool,
     /// By the number in the stream, which table it is and how it looks.
     relations: HashMap<u32, (usize, Layout)>,
     /// Tables that were described anew; told with the next change, whose place they get.
@@ -46,16 +48,24 @@ struct Open {
 }
 
 impl Following {
-    pub(super) fn new(stream: Stream, asking: Session, tables: Vec<Table>, from: Lsn) -> Self {
+    /// Follows from `at`; `tables` as they are now.
+    pub(super) fn new(stream: Stream, asking: Session, mut tables: Vec<Table>, at: &CaptureCursor) -> Self {
+        let keys_now = tables.iter().map(|table| table.key.clone()).collect();
+        for table in &mut tables {
+            if let Some(then) = at.keys.get(&table.name.to_string()) {
+                table.key.clone_from(then);
+            }
+        }
         Self {
             stream,
             asking,
-            keys_now: tables.iter().map(|table| table.key.clone()).collect(),
+            keys_now,
+            rekeyed: at.keys.is_empty(),
             tables,
             relations: HashMap::new(),
             described: Vec::new(),
             transaction: None,
-            reached: from,
+            reached: at.slot.lsn,
             ahead: None,
             held: None,
         }
@@ -145,6 +155,12 @@ impl Following {
                 self.reached = self.reached.max(end);
                 at.part = None;
                 at.slot.lsn = at.slot.lsn.max(end);
+                if std::mem::take(&mut self.rekeyed) {
+                    let keys = self.tables.iter();
+                    at.keys = keys
+                        .map(|table| (table.name.to_string(), table.key.clone()))
+                        .collect();
+                }
                 // Nothing that was read has seen what commits from here on.
                 if at.snapshot.as_ref().is_some_and(|place| place.end <= end) {
                     at.snapshot = None;
@@ -184,7 +200,8 @@ impl Following {
         self.relations.insert(relation.id, (index, layout.clone()));
         let table = &mut self.tables[index];
         if !table.key.iter().all(|column| layout.has(column)) {
-            // A key column has another name: what the WAL flags as key, or else what the catalogue says.
+            // A key column has another name here: what the WAL flags as key, or where it flags all of the row, what the
+            // catalogue calls it now.
             let flagged = relation.columns.iter().filter(|column| column.key);
             let flagged: Vec<String> = flagged.map(|column| column.name.clone()).collect();
             if relation.identity == b'd' && flagged.len() == table.key.len() {
@@ -194,6 +211,7 @@ impl Following {
                 *table = Table::look(&mut self.asking, &name, options).await?;
                 self.keys_now[index].clone_from(&table.key);
             }
+            self.rekeyed = true;
         }
         self.tables[index].layout = layout;
         if !self.described.contains(&index) {

@@ -35,6 +35,7 @@ fn cursors_read_back() {
             n: 3,
         }),
         layouts: BTreeMap::from([("public.t".to_owned(), "0f".to_owned())]),
+        keys: BTreeMap::from([("public.t".to_owned(), vec!["id".to_owned()])]),
         snapshot: Some(place(&[("public.t", Some("5"), "10:20:12")])),
     };
     assert_eq!(CaptureCursor::parse(&cursor.to_cursor()).unwrap(), Some(cursor));

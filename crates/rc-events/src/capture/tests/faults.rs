@@ -330,6 +330,53 @@ async fn live_capture_resumes_a_reading_after_its_key_column_was_renamed() {
     );
 }
 
+/// With whole rows the WAL flags no key, and the catalogue knows only its latest name.
+#[tokio::test]
+async fn live_capture_that_is_behind_a_rename_of_its_key_reads_what_was_before() {
+    let mut shop = Shop::new(COUNTERS).await;
+    shop.run("INSERT INTO counters VALUES (1, 0, 'a')").await;
+    let mut cursor = Cursor::default();
+    let first = shop.source(shop.options(&["counters"]));
+    let mut got = Vec::new();
+    while got.is_empty() {
+        got = fetch_rows(&first, &mut cursor).await;
+    }
+    // It dies in the middle of a transaction with both names.
+    shop.run("UPDATE counters SET n = 1").await;
+    shop.run("BEGIN; UPDATE counters SET n = 2; UPDATE counters SET n = 3; ALTER TABLE counters RENAME COLUMN id TO number; UPDATE counters SET n = 4; UPDATE counters SET n = 5; COMMIT")
+        .await;
+    shop.run("UPDATE counters SET n = 6").await;
+    let mut source = first;
+    rc_test::eventually(Duration::from_secs(60), "all is captured", async || {
+        got.extend(fetch_rows(&source, &mut cursor).await);
+        source = shop.source(shop.options(&["counters"]));
+        got.len() >= 7
+    })
+    .await;
+    let names: Vec<(u64, bool)> = got
+        .iter()
+        .map(|(_, payload)| {
+            let after = &payload["after"];
+            (
+                after["n"].as_u64().unwrap(),
+                after["number"] == 1 && after["id"] == Value::Null,
+            )
+        })
+        .collect();
+    assert_eq!(
+        names,
+        [
+            (0, false),
+            (1, false),
+            (2, false),
+            (3, false),
+            (4, true),
+            (5, true),
+            (6, true)
+        ]
+    );
+}
+
 /// The changes of rows that come after `cursor`, two at a time.
 async fn fetch_rows(source: &CaptureSource, cursor: &mut Cursor) -> Vec<(String, Value)> {
     let limit = ReadLimit {
