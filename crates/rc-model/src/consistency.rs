@@ -74,8 +74,7 @@ fn tiers(documents: &Documents<'_>) -> Option<Vec<String>> {
 /// A duration that is written at `entry` and is nothing.
 fn check_not_zero(source: &Arc<SourceFile>, entry: Option<&Entry>, problems: &mut Vec<Diagnostic>) {
     let Some(entry) = entry else { return };
-    let zero = |text: &str| Span::parse(text).is_ok_and(|span| span.duration().is_zero());
-    if entry.value.as_text().is_some_and(zero) {
+    if is_zero(&entry.value) {
         let message = format!("`{}` must be longer than nothing", entry.key);
         problems.push(
             Diagnostic::error("RC-CFG-008", source, entry.value.span, message)
@@ -83,6 +82,11 @@ fn check_not_zero(source: &Arc<SourceFile>, entry: Option<&Entry>, problems: &mu
                 .hint("remove it for the default, or write a time such as `30s`"),
         );
     }
+}
+
+fn is_zero(span: &Node) -> bool {
+    let zero = |text| Span::parse(text).is_ok_and(|span| span.duration().is_zero());
+    span.as_text().is_some_and(zero)
 }
 
 /// Numbers of one mapping that must not grow smaller in the order of `keys`.

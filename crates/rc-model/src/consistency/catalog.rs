@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::tenants::check_tier;
-use super::{Document, Documents, check_ascending, check_not_zero, first_line, tiers};
+use super::{Document, Documents, check_ascending, check_not_zero, first_line, is_zero, tiers};
 use crate::catalog::{Builtin, Method};
 use crate::check::format;
 use crate::check::suggest::{closest, one_of_or};
@@ -53,8 +53,6 @@ pub(super) fn check(documents: &Documents<'_>, problems: &mut Vec<Diagnostic>) {
             check_not_zero(source, route.entry("timeout"), problems);
             let bounds = route.entry("concurrency");
             check_ascending(source, bounds, &["min", "initial", "max"], problems);
-            let cache = route.entry("cache");
-            check_not_zero(source, cache.and_then(|cache| cache.value.entry("ttl")), problems);
             catalog.check_cache(route, problems);
         }
     }
@@ -147,24 +145,27 @@ impl<'a> Catalog<'a> {
         );
     }
 
-    /// Only answers to GET are kept.
+    /// Only answers to GET are kept, and for some time.
     fn check_cache(&self, route: &Node, problems: &mut Vec<Diagnostic>) {
-        let methods = route.get("methods").map_or(&[][..], Node::items);
-        let names: Vec<&str> = methods.iter().filter_map(Node::as_text).collect();
-        let Some(cache) = route
-            .entry("cache")
-            .filter(|_| !names.is_empty() && !names.contains(&"GET"))
-        else {
+        let Some(cache) = route.entry("cache") else {
             return;
         };
-        problems.push(
-            self.error(
-                "RC-CFG-017",
-                cache.key_span,
-                "`cache` keeps answers to GET, which this route does not carry",
-            )
-            .hint("add `GET` to its `methods`, or remove `cache`"),
-        );
+        if let Some(ttl) = cache.value.get("ttl").filter(|ttl| is_zero(ttl)) {
+            problems.push(
+                self.error("RC-CFG-008", ttl.span, "`ttl` must be longer than nothing")
+                    .label("nothing would be kept")
+                    .hint("remove `cache`, or write a time such as `10s`"),
+            );
+        }
+        let methods = route.get("methods").map_or(&[][..], Node::items);
+        let names: Vec<&str> = methods.iter().filter_map(Node::as_text).collect();
+        if !names.is_empty() && !names.contains(&"GET") {
+            let message = "`cache` keeps answers to GET, which this route does not carry";
+            problems.push(
+                self.error("RC-CFG-017", cache.key_span, message)
+                    .hint("add `GET` to its `methods`, or remove `cache`"),
+            );
+        }
     }
 
     fn check_needs(&self, service: &Entry, problems: &mut Vec<Diagnostic>) {

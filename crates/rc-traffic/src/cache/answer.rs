@@ -17,7 +17,7 @@ pub(super) struct Answer {
     pub(super) fields: Vec<u8>,
     pub(super) body: Bytes,
     /// The request fields that it depends on, beside those of the key.
-    varies: Box<[(Box<str>, Option<Box<[u8]>>)]>,
+    varies: Box<[Varied]>,
     life: Life,
     /// When it came.
     came_ns: u64,
@@ -25,6 +25,13 @@ pub(super) struct Answer {
     pub(super) epoch: u64,
     /// Nobody asks the service again before this moment: it just failed.
     retry_ns: AtomicU64,
+}
+
+/// A request field that an answer depends on, and what it was.
+#[derive(Debug)]
+struct Varied {
+    name: Box<str>,
+    value: Option<Box<[u8]>>,
 }
 
 /// An answer that has come to its end, and what may be done with it.
@@ -61,7 +68,7 @@ impl Answer {
         }
         let varies = whole.varies.into_iter().map(|name| {
             let value = asked.field(&name).map(|value| Box::from(&*value));
-            (name, value)
+            Varied { name, value }
         });
         Self {
             status: whole.status,
@@ -78,7 +85,7 @@ impl Answer {
     /// Whether it answers that request too, which has the same key.
     pub(super) fn suits(&self, asked: &Asked<'_>) -> bool {
         let mut varies = self.varies.iter();
-        varies.all(|(name, value)| asked.field(name).as_deref() == value.as_deref())
+        varies.all(|varied| asked.field(&varied.name).as_deref() == varied.value.as_deref())
     }
 
     /// The service could not do it.
@@ -148,7 +155,8 @@ impl Answer {
     /// What it takes in memory, about.
     pub(super) fn bytes(&self) -> usize {
         let varies = self.varies.iter();
-        let varies = varies.map(|(name, value)| name.len() + value.as_ref().map_or(0, |value| value.len()));
+        let varies =
+            varies.map(|varied| varied.name.len() + varied.value.as_ref().map_or(0, |value| value.len()));
         self.fields.len() + self.body.len() + varies.sum::<usize>()
     }
 }
