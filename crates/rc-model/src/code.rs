@@ -196,6 +196,13 @@ pub const ING: &[Code] = &[
     code("RC-ING-033", "document breaks the project's schema"),
 ];
 
+/// The judge of releases.
+pub const JDG: &[Code] = &[
+    code("RC-JDG-001", "a record of a rollout cannot be judged again"),
+    code("RC-JDG-002", "the judge's rules cannot be used"),
+    code("RC-JDG-003", "the judge's simulation failed"),
+];
+
 /// The ledger: its engine up to 019, the service and the commands from 020.
 pub const LED: &[Code] = &[
     code("RC-LED-001", "the log already has a writer"),
@@ -281,7 +288,7 @@ pub const UP: &[Code] = &[
 ];
 
 /// All areas in alphabetical order.
-pub const AREAS: [&[Code]; 11] = [CFG, CLI, DOC, EVT, GW, ING, LED, SRV, STO, TEL, UP];
+pub const AREAS: [&[Code]; 12] = [CFG, CLI, DOC, EVT, GW, ING, JDG, LED, SRV, STO, TEL, UP];
 
 /// Every code, sorted.
 pub fn all() -> impl Iterator<Item = &'static Code> {

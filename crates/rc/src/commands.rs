@@ -22,6 +22,7 @@ mod explain;
 mod generate;
 mod guard;
 mod ingest;
+mod judge;
 mod logs;
 mod migrate;
 mod platform;
@@ -75,6 +76,7 @@ pub(crate) enum Command {
     Audit(audit::Args),
     Events(events::Args),
     Db(db::Args),
+    Judge(judge::Args),
     Catalog(catalog::Args),
     Schema(schema::Args),
     Migrate(migrate::Args),
@@ -106,6 +108,7 @@ impl Command {
             | Self::Audit(_)
             | Self::Events(_)
             | Self::Db(_)
+            | Self::Judge(_)
             | Self::Catalog(_)
             | Self::Schema(_)
             | Self::Migrate(_)
@@ -141,6 +144,7 @@ pub(crate) async fn run(cx: &Cx, command: Command) -> Result<Outcome, miette::Re
         Command::Audit(args) => audit::run(cx, args).await,
         Command::Events(args) => events::run(cx, args).await,
         Command::Db(args) => db::run(cx, args).await,
+        Command::Judge(args) => judge::run(cx, &args),
         Command::Catalog(args) => catalog::run(cx, args).await,
         Command::Schema(args) => schema::run(cx, args).await,
         Command::Migrate(args) => migrate::run(cx, args).await,

@@ -56,6 +56,10 @@ const PLACES: &[Place] = &[
         name: "rc-ledger",
         uses: &["rc-model", "rc-store"],
     },
+    Place {
+        name: "rc-judge",
+        uses: &["rc-model"],
+    },
     // 3: what engines are put together to
     Place {
         name: "rc-delivery",
@@ -84,6 +88,7 @@ const PLACES: &[Place] = &[
             "rc-client",
             "rc-cluster",
             "rc-events",
+            "rc-judge",
             "rc-ledger",
             "rc-model",
             "rc-observe",
