@@ -1,7 +1,7 @@
 # One line a target: the work is in `cargo xtask`, which says the same with `cargo xtask help`.
 # Arguments go through ARGS: `make up ARGS=--detach`.
 .DEFAULT_GOAL := help
-.PHONY: up test bench bench-events bench-gateway chaos lint gen audit help
+.PHONY: up test bench bench-events bench-gateway bench-judge chaos lint gen audit help
 
 up: ## build the platform and run it with the embedded default
 	@cargo xtask up $(ARGS)
@@ -17,6 +17,9 @@ bench-events: ## the same for events alone: relay, JetStream, replay, retention
 
 bench-gateway: ## the same for the gateway: CPU and isolation beside nginx and HAProxy
 	@cargo xtask bench gateway $(ARGS)
+
+bench-judge: ## the same for the judge of releases: simulated rollouts, beside a fixed threshold and Mann-Whitney
+	@cargo xtask bench judge $(ARGS)
 
 chaos: ## break the event engine in every known way; writes its report into docs/reliability.md
 	@cargo xtask chaos $(ARGS)

@@ -8,6 +8,7 @@
 
 mod documents;
 mod former;
+mod judge;
 mod load;
 mod memory;
 mod page;
@@ -15,6 +16,7 @@ mod peers;
 mod picture;
 mod platform;
 mod scratch;
+mod subject;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ use serde_json::{Map, Value, json};
 use crate::cx::Cx;
 use crate::process::{self, Stop};
 use crate::suite;
+use subject::Subject;
 
 /// The generated page.
 pub(crate) const PAGE: &str = "docs/benchmarks.md";
@@ -42,7 +45,7 @@ const ROUNDS_MIN: usize = 5;
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What to measure; without any, everything but `build`, `events`, `kept`, `statements` and `gateway`
+    /// What to measure; without any, everything but `build`, `events`, `kept`, `statements`, `gateway` and `judge`
     subjects: Vec<Subject>,
     /// One short round of each: shows that everything works; prints, and writes nothing
     #[arg(long)]
@@ -62,113 +65,6 @@ pub(crate) struct Args {
     /// Measure nothing; write the page from the results that are there
     #[arg(long, conflicts_with_all = ["quick", "rc", "kept", "subjects"])]
     page_only: bool,
-}
-
-/// What can be measured, by the name of its results, in the order of the page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Subject {
-    /// Start, memory, `rc ingest`, until the last document is found
-    Platform,
-    /// CPU time of a proxied request and what a noisy tenant costs others, beside nginx and HAProxy (long)
-    Gateway,
-    /// Batches and singles on both stores, beside plain inserts and binary COPY
-    Ingest,
-    /// The relay to JetStream beside its peers, and the embedded log read again (long)
-    Events,
-    /// What the outbox on PostgreSQL keeps after 10^7 events (long)
-    Kept,
-    /// A minute of documents on the embedded store, and how far the search is behind
-    Sustained,
-    /// Reads, searches and writes together at 100,000 documents
-    Mixed,
-    /// CPU time with traces on against off
-    Telemetry,
-    /// The slowest statements on PostgreSQL beside those of the build of `--against`
-    Statements,
-    /// A clean clone to a running platform, and `cargo check` after a change (many minutes)
-    Build,
-}
-
-impl Subject {
-    /// Those that are measured when none is named.
-    const USUAL: [Self; 5] = [
-        Self::Platform,
-        Self::Ingest,
-        Self::Sustained,
-        Self::Mixed,
-        Self::Telemetry,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Platform => "platform",
-            Self::Gateway => "gateway",
-            Self::Ingest => "ingest",
-            Self::Events => "events",
-            Self::Kept => "kept",
-            Self::Sustained => "sustained",
-            Self::Mixed => "mixed",
-            Self::Telemetry => "telemetry",
-            Self::Statements => "statements",
-            Self::Build => "build",
-        }
-    }
-
-    /// About how long it takes on two cores.
-    fn minutes(self) -> f64 {
-        match self {
-            Self::Platform => 0.5,
-            Self::Gateway => 60.0,
-            Self::Ingest => 5.0,
-            Self::Events => 26.0,
-            Self::Kept => 15.0,
-            Self::Sustained => 3.0,
-            Self::Mixed => 6.5,
-            Self::Telemetry => 3.0,
-            Self::Statements => 10.0,
-            Self::Build => 30.0,
-        }
-    }
-
-    /// What measures it again.
-    fn command(self) -> String {
-        match self {
-            Self::Gateway | Self::Events => format!("make bench-{}", self.name()),
-            subject => format!("make bench ARGS={}", subject.name()),
-        }
-    }
-
-    /// Whether `rc-bench` measures it.
-    fn is_load(self) -> bool {
-        match self {
-            Self::Gateway
-            | Self::Ingest
-            | Self::Events
-            | Self::Kept
-            | Self::Sustained
-            | Self::Mixed
-            | Self::Telemetry
-            | Self::Statements => true,
-            Self::Platform | Self::Build => false,
-        }
-    }
-
-    fn measure(self, cx: &Cx, programs: &Programs, quick: bool) -> Result<Measured, Stop> {
-        let rounds = if quick { 1 } else { ROUNDS_MIN };
-        match self {
-            Self::Platform => platform::measure(cx, rounds, &programs.rc),
-            Self::Build => tree::measure(cx, rounds),
-            Self::Gateway
-            | Self::Ingest
-            | Self::Events
-            | Self::Kept
-            | Self::Sustained
-            | Self::Mixed
-            | Self::Telemetry
-            | Self::Statements => load::measure(cx, self, programs, quick),
-        }
-    }
 }
 
 /// What is measured, and what measures.
@@ -400,6 +296,8 @@ pub(crate) fn run(cx: &Cx, args: &Args) -> Result<(), Stop> {
         }
         let rc = match &args.rc {
             Some(rc) => fs_err::canonicalize(rc)?,
+            // Simulated seconds are the same in every build, and this one is there sooner.
+            None if subjects == [Subject::Judge] => suite::build_rc(cx)?,
             None => suite::build_rc_release(cx)?,
         };
         let programs = Programs {
