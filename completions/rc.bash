@@ -52,6 +52,9 @@ _rc() {
             rc,ingest)
                 cmd="rc__subcmd__ingest"
                 ;;
+            rc,judge)
+                cmd="rc__subcmd__judge"
+                ;;
             rc,logs)
                 cmd="rc__subcmd__logs"
                 ;;
@@ -151,6 +154,12 @@ _rc() {
             rc__subcmd__events__subcmd__schema,show)
                 cmd="rc__subcmd__events__subcmd__schema__subcmd__show"
                 ;;
+            rc__subcmd__judge,bench)
+                cmd="rc__subcmd__judge__subcmd__bench"
+                ;;
+            rc__subcmd__judge,replay)
+                cmd="rc__subcmd__judge__subcmd__replay"
+                ;;
             rc__subcmd__tenant,key)
                 cmd="rc__subcmd__tenant__subcmd__key"
                 ;;
@@ -173,7 +182,7 @@ _rc() {
 
     case "${cmd}" in
         rc)
-            opts="-h -V --output --project --help --version up status logs trace down ingest search docs tenant audit events db catalog schema migrate doctor explain completions serve __guard __gen"
+            opts="-h -V --output --project --help --version up status logs trace down ingest search docs tenant audit events db judge catalog schema migrate doctor explain completions serve __guard __gen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1536,6 +1545,88 @@ _rc() {
                     return 0
                     ;;
                 --cacert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__judge)
+            opts="-h -V --output --project --help --version replay bench"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__judge__subcmd__bench)
+            opts="-h -V --runs --seed --only --output --project --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --runs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --only)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__judge__subcmd__replay)
+            opts="-h -V --with --output --project --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --with)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

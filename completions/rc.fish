@@ -41,6 +41,7 @@ complete -c rc -n "__fish_rc_needs_command" -f -a "tenant" -d 'Tenants and their
 complete -c rc -n "__fish_rc_needs_command" -f -a "audit" -d 'The audit log: who did what, to what, why and when'
 complete -c rc -n "__fish_rc_needs_command" -f -a "events" -d 'Events: move them, watch them, check them, and decide about those that cannot be applied'
 complete -c rc -n "__fish_rc_needs_command" -f -a "db" -d 'The services\' stores: what their statements cost, and which indexes are missing or unused'
+complete -c rc -n "__fish_rc_needs_command" -f -a "judge" -d 'The judge of releases: judge a recorded rollout again, and measure the judge itself'
 complete -c rc -n "__fish_rc_needs_command" -f -a "catalog" -d 'Look at the files that describe what runs, and for whom'
 complete -c rc -n "__fish_rc_needs_command" -f -a "schema" -d 'Print the JSON Schema of a file, for editors and other tools'
 complete -c rc -n "__fish_rc_needs_command" -f -a "migrate" -d 'Bring the store\'s schema to what this binary needs'
@@ -345,6 +346,27 @@ json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand db; and __fish_seen_subcommand_from advise" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
 complete -c rc -n "__fish_rc_using_subcommand db; and __fish_seen_subcommand_from advise" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand db; and __fish_seen_subcommand_from advise" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand judge; and not __fish_seen_subcommand_from replay bench" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand judge; and not __fish_seen_subcommand_from replay bench" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand judge; and not __fish_seen_subcommand_from replay bench" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand judge; and not __fish_seen_subcommand_from replay bench" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand judge; and not __fish_seen_subcommand_from replay bench" -f -a "replay" -d 'Judge a recorded rollout again, second by second'
+complete -c rc -n "__fish_rc_using_subcommand judge; and not __fish_seen_subcommand_from replay bench" -f -a "bench" -d 'Simulate rollouts, and say how often the judge is wrong and how soon it is right'
+complete -c rc -n "__fish_rc_using_subcommand judge; and __fish_seen_subcommand_from replay" -l with -d 'Judge with these rules instead of the record\'s' -r -F
+complete -c rc -n "__fish_rc_using_subcommand judge; and __fish_seen_subcommand_from replay" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand judge; and __fish_seen_subcommand_from replay" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand judge; and __fish_seen_subcommand_from replay" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand judge; and __fish_seen_subcommand_from replay" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand judge; and __fish_seen_subcommand_from bench" -l runs -d 'Rollouts of each kind' -r
+complete -c rc -n "__fish_rc_using_subcommand judge; and __fish_seen_subcommand_from bench" -l seed -r
+complete -c rc -n "__fish_rc_using_subcommand judge; and __fish_seen_subcommand_from bench" -l only -d 'Only those whose name has this text' -r
+complete -c rc -n "__fish_rc_using_subcommand judge; and __fish_seen_subcommand_from bench" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand judge; and __fish_seen_subcommand_from bench" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand judge; and __fish_seen_subcommand_from bench" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand judge; and __fish_seen_subcommand_from bench" -s V -l version -d 'Print version'
 complete -c rc -n "__fish_rc_using_subcommand catalog; and not __fish_seen_subcommand_from check" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand catalog; and not __fish_seen_subcommand_from check" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F

@@ -93,7 +93,7 @@ fn refused(path: &Path, error: RecordError) -> Fault {
 
 fn render(replay: &Replay) -> String {
     let mut out = format!(
-        "{} seconds, {} recorded verdicts",
+        "seconds: {}, recorded verdicts: {}",
         replay.seconds, replay.recorded
     );
     let mut add = |text: String| write!(out, "\n{text}").expect("writing to a string cannot fail");
@@ -107,6 +107,9 @@ fn render(replay: &Replay) -> String {
     }
     for signal in &replay.verdict.signals {
         let counts = signal.counts;
+        if counts.stable.requests == 0 && counts.canary.requests == 0 {
+            continue;
+        }
         add(format!(
             "{}: canary {} of {}, stable {} of {}; canary below {:.3} %; ln E {:.2} of {:.2}",
             signal.name,

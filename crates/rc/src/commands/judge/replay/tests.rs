@@ -37,7 +37,14 @@ fn record() -> String {
 #[test]
 fn a_replay_tells_what_was_decided_when_and_why() {
     let replay = Judge::replay(&record(), None).unwrap();
-    insta::assert_snapshot!(render(&replay), @"");
+    insta::assert_snapshot!(render(&replay), @r"
+    seconds: 30, recorded verdicts: 1
+      second 0: wait: not enough data
+      second 11: fail: the canary is worse than stable
+    errors: canary 60 of 600, stable 30 of 5400; canary below 20.541 %; ln E 14.88 of 4.61
+    every recorded verdict came out again, bit for bit
+    fail: the canary is worse than stable, by its errors (e-value 2.313e6)
+    ");
 }
 
 #[test]
@@ -47,7 +54,13 @@ fn a_replay_with_other_rules_tells_what_was_recorded() {
         ..Rules::default()
     };
     let replay = Judge::replay(&record(), Some(&rules)).unwrap();
-    insta::assert_snapshot!(render(&replay), @"");
+    insta::assert_snapshot!(render(&replay), @r"
+    seconds: 30, recorded verdicts: 1
+      second 0: wait: not enough data
+    errors: canary 60 of 600, stable 30 of 5400; canary below 20.541 %; ln E 14.88 of 20.72
+    recorded: fail
+    wait: not enough data: 13744 more requests of the canary, about 12 min
+    ");
 }
 
 /// The names of an object's members.
