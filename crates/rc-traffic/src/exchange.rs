@@ -7,7 +7,6 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use rc_model::clock::monotonic_ns;
 use tokio::time::Instant;
@@ -138,19 +137,24 @@ pub(crate) async fn carry<D: Downstream>(
                 }
                 Err(Some(fail)) => {
                     if is_late(&fail, forward) {
-                        tries.not_connected(&mut chosen);
+                        tries.not_connected(&mut chosen, Verdict::Failed);
                     }
                     return refusal(worker, ticket, service, fail);
                 }
                 Err(None) => {
                     failed = Some(chosen.at);
-                    tries.not_connected(&mut chosen);
+                    // Where nobody is, a refusal costs nothing and there is nothing to spare.
+                    let verdict = match now.elapsed() < worker.shared.config.limits.connect_timeout {
+                        true => Verdict::Nothing,
+                        false => Verdict::Failed,
+                    };
+                    tries.not_connected(&mut chosen, verdict);
                     not_connected += 1;
                     // Nobody has seen the request: another endpoint may at once.
                     if not_connected < pools.len().min(CONNECT_TRIES_MAX) {
                         continue;
                     }
-                    let Some(until) = tries.again(Duration::ZERO) else {
+                    let Some(until) = tries.again() else {
                         return Fate::Refuse(Refusal::new(&UPSTREAM_DOWN).after_ns(DOWN_RETRY_AFTER_NS));
                     };
                     not_connected = 0;
@@ -195,16 +199,19 @@ pub(crate) async fn carry<D: Downstream>(
         }
         ticket.upstream_ns = Some(head_ns);
         ticket.bytes_in = exchange.body_bytes;
-        tries.ended(&mut chosen, verdict(&head, forward, exchange.sent_all), now_ns);
+        tries.ended(
+            &mut chosen,
+            verdict(&head, &fields, forward, exchange.sent_all),
+            now_ns,
+        );
         if exchange.sent_all {
             tries.took(&head, head_ns);
         }
         let can_repeat = exchange.can_repeat();
         let until = match head {
             Ok(head) => {
-                let overloaded = can_repeat && matches!(head.status, 502 | 503);
-                let wait = overloaded.then(|| retry::retry_after(&fields).unwrap_or_default());
-                let Some(until) = wait.and_then(|wait| tries.again(wait)) else {
+                let failed = can_repeat && matches!(head.status, 502 | 503) && !retry::says_when(&fields);
+                let Some(until) = failed.then(|| tries.again()).flatten() else {
                     ticket.write_fields(&mut fields);
                     ticket.answered(head.status);
                     return exchange.relay(worker, &chosen.pool, head, &fields, ticket).await;
@@ -227,7 +234,7 @@ pub(crate) async fn carry<D: Downstream>(
             }
             Err(fail) => {
                 let unheard = matches!(fail, Fail::Upstream(_)) && !exchange.connection.heard && can_repeat;
-                let until = unheard.then(|| tries.again(Duration::ZERO)).flatten();
+                let until = unheard.then(|| tries.again()).flatten();
                 let Some(until) = until else {
                     return refusal(worker, ticket, service, fail);
                 };
@@ -256,9 +263,11 @@ fn outcome(head: &Result<ResponseHead, Fail>) -> Option<Outcome> {
     }
 }
 
-/// Whether the service failed. 501 says that it works and lacks something.
-fn verdict(head: &Result<ResponseHead, Fail>, forward: &Forward, sent_all: bool) -> Verdict {
+/// Whether the service failed. 501 says that it works and lacks something; 503 with the time to come back, that it
+/// works and has much to do.
+fn verdict(head: &Result<ResponseHead, Fail>, fields: &[u8], forward: &Forward, sent_all: bool) -> Verdict {
     match head {
+        Ok(head) if head.status == 503 && retry::says_when(fields) => Verdict::Fine,
         Ok(head) if head.status >= 500 && head.status != 501 => Verdict::Failed,
         Ok(_) => Verdict::Fine,
         Err(Fail::Upstream(_) | Fail::Slow) => Verdict::Failed,

@@ -247,16 +247,15 @@ impl Kept {
     }
 }
 
-/// What the service's answer says about trying again: `None` where it says nothing, else the wait. A date is none that
-/// is worth waiting for here.
-pub(crate) fn retry_after(fields: &[u8]) -> Option<Duration> {
+/// Whether the service's answer says when to come back. Then the client shall hear it, not wait here unknowing.
+pub(crate) fn says_when(fields: &[u8]) -> bool {
     const NAME: &[u8] = b"retry-after:";
-    let line = fields.split(|byte| *byte == b'\n').find(|line| {
+    let mut lines = fields.split(|byte| *byte == b'\n');
+    let line = lines.find(|line| {
         line.get(..NAME.len())
             .is_some_and(|name| name.eq_ignore_ascii_case(NAME))
-    })?;
-    let seconds = std::str::from_utf8(&line[NAME.len()..]).ok()?.trim().parse();
-    Some(seconds.map_or(Duration::MAX, Duration::from_secs))
+    });
+    line.is_some_and(|line| line[NAME.len()..].trim_ascii() != b"0")
 }
 
 #[cfg(test)]

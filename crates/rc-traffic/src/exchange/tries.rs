@@ -112,12 +112,12 @@ impl<'a> Tries<'a> {
         self.made.saturating_sub(1)
     }
 
-    /// When the next try is due, after at least `wait`; `None` when there is none.
-    pub(super) fn again(&mut self, wait: Duration) -> Option<Instant> {
+    /// When the next try is due; `None` when there is none.
+    pub(super) fn again(&mut self) -> Option<Instant> {
         if !self.many || self.further >= self.rule.max {
             return None;
         }
-        let wait = wait.max(retry::backoff(self.further + 1, self.worker.random()));
+        let wait = retry::backoff(self.further + 1, self.worker.random());
         let until = Instant::now()
             .checked_add(wait)
             .filter(|until| *until < self.deadline)?;
@@ -161,13 +161,16 @@ impl<'a> Tries<'a> {
         }
     }
 
-    /// An endpoint took no connection.
-    pub(super) fn not_connected(&mut self, chosen: &mut Chosen) {
+    /// An endpoint took no connection, which shows `verdict` about the service.
+    pub(super) fn not_connected(&mut self, chosen: &mut Chosen, verdict: Verdict) {
         let now_ns = monotonic_ns();
+        if let Some(probe) = chosen.probe.take() {
+            probe.tell(Verdict::Failed, now_ns, self.worker.random());
+        }
         self.pools
             .health
             .not_connected(chosen.at, now_ns, self.worker.random());
-        self.ended(chosen, Verdict::Failed, now_ns);
+        self.ended(chosen, verdict, now_ns);
     }
 
     /// What a try showed about the service and the endpoint.

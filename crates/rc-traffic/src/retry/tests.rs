@@ -103,12 +103,14 @@ fn a_body_is_kept_up_to_its_bound() {
 }
 
 #[test]
-fn retry_after_is_read_in_seconds_only() {
-    let read = |text: &str| retry_after(text.as_bytes());
-    assert_eq!(read("a: b\r\nRetry-After: 3\r\n"), Some(Duration::from_secs(3)));
-    assert_eq!(read("a: b\r\nx-retry-after: 3\r\n"), None);
-    assert_eq!(
-        read("retry-after: Sun, 06 Nov 1994 08:49:37 GMT\r\n"),
-        Some(Duration::MAX)
-    );
+fn an_answer_says_when_to_come_back_unless_that_is_at_once() {
+    for (fields, says) in [
+        ("a: b\r\nRetry-After: 3\r\n", true),
+        ("retry-after: Sun, 06 Nov 1994 08:49:37 GMT\r\n", true),
+        ("a: b\r\nRetry-After: 0\r\n", false),
+        ("a: b\r\nx-retry-after: 3\r\n", false),
+        ("", false),
+    ] {
+        assert_eq!(says_when(fields.as_bytes()), says, "{fields}");
+    }
 }

@@ -107,9 +107,9 @@ fn a_body_that_is_too_large_to_keep_is_sent_once() {
 }
 
 #[test]
-fn an_overloaded_answer_is_tried_again_unless_it_says_later() {
+fn an_overloaded_answer_is_tried_again_unless_it_says_when() {
     let service = Service::start(|seen, stream| match seen.line() {
-        line if line.contains("later") => answer(stream, 503, "Retry-After: 3600\r\n"),
+        line if line.contains("later") => answer(stream, 503, "Retry-After: 1\r\n"),
         line if line.contains("twice") => match seen.header("x-rc-attempt") {
             Some("1") => answer(stream, 502, ""),
             _ => answer(stream, 200, ""),
