@@ -45,6 +45,9 @@ pub struct Tier {
     /// Second tries of requests that a service failed to answer.
     #[serde(default)]
     pub retry: Retry,
+    /// How much a tenant may store. Absent: as much as there is room for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageLimit>,
 }
 
 /// Seats: how many requests of a tenant one route of a service may have at once.
@@ -70,6 +73,17 @@ pub enum LimitMode {
     Enforce,
     Shadow,
     Off,
+}
+
+/// How many bytes of documents a tenant may have: of their current versions, as JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StorageLimit {
+    /// What would take more is refused. Reads, deletes and documents that become smaller go on.
+    pub limit: ByteSize,
+    /// `enforce`, or `shadow` to count what would have been refused and let it pass, or `off`.
+    #[serde(default)]
+    pub mode: LimitMode,
 }
 
 /// How a tenant's requests wait for a seat.
@@ -103,9 +117,28 @@ pub struct RateLimit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub burst: Option<u64>,
+    /// Requests that a tenant saves up while it stays below its rate, and spends above its burst. They pass only while
+    /// their service has room for them. Default: none are saved.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 10_000_000))]
+    pub credits: u64,
+    /// `enforce`, or `shadow` to count what would have been refused and let it pass, or `off`.
+    #[serde(default)]
+    pub mode: LimitMode,
 }
 
 impl RateLimit {
+    /// `rate` with `burst` at once, without credits.
+    #[must_use]
+    pub const fn of(rate: Rate, burst: u64) -> Self {
+        Self {
+            rate,
+            burst: Some(burst),
+            credits: 0,
+            mode: LimitMode::Enforce,
+        }
+    }
+
     /// The burst that applies.
     #[must_use]
     pub fn burst(&self) -> u64 {
@@ -142,6 +175,9 @@ pub struct Tenant {
     /// Second tries of its own, instead of its tier's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// A storage limit of its own, instead of its tier's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageLimit>,
     /// Regions in which the tenant's data may live. Absent: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub residency: Vec<RegionId>,
@@ -173,10 +209,7 @@ impl TenantsFile {
         .into_iter()
         .map(|(name, weight, rate, share)| {
             let id = TierId::new(name).expect("the built-in names follow the grammar");
-            let rps = RateLimit {
-                rate: Rate::per_second(rate),
-                burst: Some(rate * 2),
-            };
+            let rps = RateLimit::of(Rate::per_second(rate), rate * 2);
             let (timeout, body_max) = (Tier::default_timeout(), Tier::default_body_max());
             (
                 id,
@@ -191,6 +224,7 @@ impl TenantsFile {
                     },
                     queue: QueueLimit::default(),
                     retry: Retry::default(),
+                    storage: None,
                 },
             )
         })
@@ -214,6 +248,7 @@ impl TenantsFile {
                         concurrency: None,
                         queue: None,
                         retry: None,
+                        storage: None,
                         residency: Vec::new(),
                     },
                 )
@@ -244,6 +279,7 @@ impl TenantsFile {
             concurrency: tenant.concurrency.unwrap_or(tier.concurrency),
             queue: tenant.queue.unwrap_or(tier.queue),
             retry: tenant.retry.unwrap_or(tier.retry),
+            storage: tenant.storage.or(tier.storage),
         })
     }
 
@@ -276,4 +312,5 @@ pub struct EffectiveLimits {
     pub concurrency: Concurrency,
     pub queue: QueueLimit,
     pub retry: Retry,
+    pub storage: Option<StorageLimit>,
 }

@@ -13,7 +13,7 @@ use rc_serve::Pseudonym;
 use crate::answer::{hex32, put};
 use crate::cache;
 use crate::exemplar::Exemplar;
-use crate::limit::Verdict;
+use crate::limit::Colour;
 use crate::metrics::STATUS_CLIENT_GONE;
 use crate::path::method_name;
 use crate::request::Protocol;
@@ -44,8 +44,9 @@ pub(crate) struct Ticket {
     pub(crate) method: Option<usize>,
     pub(crate) route: Option<usize>,
     pub(crate) tenant: Option<usize>,
-    /// How the tenant's rate limit stands; the anonymous limits show nothing to the outside.
-    pub(crate) verdict: Option<Verdict>,
+    /// How the request stands to its tenant's rate, where that is enforced; the anonymous limits show nothing to the
+    /// outside.
+    pub(crate) colour: Option<Colour>,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     /// Not counted: health checks and the like.
@@ -83,7 +84,7 @@ impl Ticket {
             method: None,
             route: None,
             tenant: None,
-            verdict: None,
+            colour: None,
             bytes_in: 0,
             bytes_out: 0,
             silent: false,
@@ -119,8 +120,8 @@ impl Ticket {
     /// Appends the fields that every answer carries.
     pub(crate) fn write_fields(&self, out: &mut Vec<u8>) {
         self.write_request_id(out);
-        if let (Some(tenant), Some(verdict)) = (self.tenant, self.verdict) {
-            self.view.active.limits[tenant].fields.write(verdict, out);
+        if let (Some(tenant), Some(colour)) = (self.tenant, self.colour) {
+            self.view.active.limits[tenant].fields.write(colour, out);
         }
         if let Some(status) = self.cache {
             status.write(out);

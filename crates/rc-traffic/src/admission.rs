@@ -5,7 +5,7 @@
 //! 1. connection caps (`h1`, `h2`, the acceptor: before there is a request)
 //! 2. the head is well formed and unambiguous ([`crate::request`], [`crate::path`])
 //! 3. the tenant ([`identify`])
-//! 4. the tenant's rate ([`rate`])
+//! 4. the tenant's rate ([`mod@rate`])
 //! 5. the route and its method
 //! 6. the body's size, as far as it is announced
 //! 7. whether the service works, for this tenant ([`crate::health`])
@@ -21,19 +21,21 @@ use tokio::time::Instant;
 
 use crate::access::Ticket;
 use crate::answer::{
-    AMBIGUOUS_PATH, BODY_TOO_LARGE, CREDENTIALS_CONFLICT, KEYS_UNKNOWN, Kind, METHOD_NOT_ALLOWED,
-    METHOD_UNKNOWN, NO_ROUTE, RATE_LIMITED, Refusal, UNAUTHENTICATED,
+    AMBIGUOUS_PATH, BODY_TOO_LARGE, CREDENTIALS_CONFLICT, KEYS_UNKNOWN, METHOD_NOT_ALLOWED, METHOD_UNKNOWN,
+    NO_ROUTE, Refusal, UNAUTHENTICATED,
 };
 use crate::forward::{self, Forward, Hop};
 use crate::hooks::{ADMIN_BODY_BYTES_MAX, ADMIN_TIMEOUT, CallerUid};
 use crate::key::Presented;
-use crate::limit::{Gcra, Tat, Verdict};
 use crate::metrics::bump;
 use crate::path::{self, Found};
 use crate::request::{Credential, Facts, Framing, Head};
 use crate::retry;
 use crate::state::Active;
 use crate::worker::{Peer, Worker};
+use rate::{rate, unproved};
+
+mod rate;
 
 /// What a client is told to wait whose key cannot be looked up yet: the table is asked for about as often.
 const KEYS_RETRY_AFTER_NS: u64 = 2_000_000_000;
@@ -324,55 +326,5 @@ fn identify(
         Found::Route(route) if active.snapshot.routes[route].public => Ok(Identity::Anonymous),
         Found::Route(_) | Found::OtherMethods(_) => Err(unproved(worker, peer, active, &UNAUTHENTICATED)),
         Found::Nothing => Err(unproved(worker, peer, active, &NO_ROUTE)),
-    }
-}
-
-/// The refusal of a request that proved nothing: `kind`, or too many of them.
-fn unproved(worker: &Worker, peer: &Peer, active: &Active, kind: &'static Kind) -> Refusal {
-    let state = &active.anonymous;
-    anonymous_rate(worker, peer, active, &state.unproved)
-        .err()
-        .unwrap_or_else(|| Refusal::new(kind))
-}
-
-/// Step 4.
-fn rate(
-    worker: &Worker,
-    peer: &Peer,
-    identity: &Identity,
-    active: &Active,
-    ticket: &mut Ticket,
-) -> Result<(), Refusal> {
-    match identity {
-        Identity::Tenant { index, .. } => {
-            let rule = &active.snapshot.tenants[*index].rps;
-            let verdict = rule.check(active.limits[*index].tat(), worker.shared.clock.monotonic_ns());
-            ticket.verdict = Some(verdict);
-            refuse_over_rate(worker, verdict)
-        }
-        Identity::Anonymous => anonymous_rate(worker, peer, active, &active.anonymous.shared),
-    }
-}
-
-fn anonymous_rate(worker: &Worker, peer: &Peer, active: &Active, shared: &Tat) -> Result<(), Refusal> {
-    let now_ns = worker.shared.clock.monotonic_ns();
-    let check = |rule: &Gcra, state: &Tat| refuse_over_rate(worker, rule.check(state, now_ns));
-    if let Some(source) = peer.address {
-        // First, so that one source uses up its own allowance and not everybody's.
-        check(
-            &active.snapshot.anonymous.per_source,
-            active.anonymous.sources.cell(source),
-        )?;
-    }
-    check(&active.snapshot.anonymous.shared, shared)
-}
-
-fn refuse_over_rate(worker: &Worker, verdict: Verdict) -> Result<(), Refusal> {
-    match verdict {
-        Verdict::Admit { .. } => Ok(()),
-        Verdict::Refuse { wait_ns } => {
-            bump(&worker.counters().rate_limited);
-            Err(Refusal::new(&RATE_LIMITED).after_ns(wait_ns))
-        }
     }
 }

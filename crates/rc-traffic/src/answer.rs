@@ -6,7 +6,7 @@
 use rc_model::problem::PROBLEM_JSON;
 use rc_model::project::RateLimitHeaders;
 
-use crate::limit::{Gcra, Verdict};
+use crate::limit::{Colour, Gcra};
 
 /// The name of the rate limit in fields and problems; the same as its key in `tenants.yaml`.
 pub(crate) const POLICY_NAME: &str = "rps";
@@ -208,11 +208,12 @@ impl LimitFields {
         Self { draft, legacy }
     }
 
-    /// Appends the fields as they stand after `verdict`.
-    pub(crate) fn write(&self, verdict: Verdict, out: &mut Vec<u8>) {
-        let (remaining, reset_secs) = match verdict {
-            Verdict::Admit { remaining, reset_ns } => (remaining, seconds_up(reset_ns)),
-            Verdict::Refuse { wait_ns } => (0, seconds_up(wait_ns)),
+    /// Appends the fields as they stand after a request of `colour`. They promise the committed rate only: what was
+    /// saved up passes while there is room, and nobody can say for how long that is.
+    pub(crate) fn write(&self, colour: Colour, out: &mut Vec<u8>) {
+        let (remaining, reset_secs) = match colour {
+            Colour::Green { remaining, reset_ns } => (remaining, seconds_up(reset_ns)),
+            Colour::Yellow { wait_ns } | Colour::Red { wait_ns } => (0, seconds_up(wait_ns)),
         };
         if let Some(prefix) = &self.draft {
             out.extend_from_slice(prefix);

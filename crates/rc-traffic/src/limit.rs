@@ -9,6 +9,10 @@ use std::time::Duration;
 
 use rc_model::tenants::RateLimit;
 
+pub(crate) use colour::{Colour, Meter, MeterState};
+
+mod colour;
+
 /// The rule: one request every `interval`, `burst` at once after a rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gcra {
@@ -67,7 +71,18 @@ impl Gcra {
     /// Time in which an empty allowance fills up.
     #[must_use]
     pub fn window(&self) -> Duration {
-        Duration::from_nanos(self.interval_ns.saturating_mul(self.burst))
+        Duration::from_nanos(self.window_ns())
+    }
+
+    fn window_ns(&self) -> u64 {
+        self.tolerance_ns.saturating_add(self.interval_ns)
+    }
+
+    /// How long a request at `now_ns` would have to wait when the next one is due at `arrival_ns`.
+    fn wait_ns(&self, arrival_ns: u64, now_ns: u64) -> u64 {
+        arrival_ns
+            .saturating_sub(now_ns)
+            .saturating_sub(self.tolerance_ns)
     }
 
     /// Decides one request at `now_ns` and takes its share when it is admitted.
@@ -75,12 +90,11 @@ impl Gcra {
     pub fn check(&self, state: &Tat, now_ns: u64) -> Verdict {
         let mut seen = state.0.load(Ordering::Relaxed);
         loop {
-            let ahead_ns = seen.saturating_sub(now_ns);
-            if ahead_ns > self.tolerance_ns {
-                return Verdict::Refuse {
-                    wait_ns: ahead_ns - self.tolerance_ns,
-                };
+            let wait_ns = self.wait_ns(seen, now_ns);
+            if wait_ns > 0 {
+                return Verdict::Refuse { wait_ns };
             }
+            let ahead_ns = seen.saturating_sub(now_ns);
             let next = now_ns.saturating_add(ahead_ns).saturating_add(self.interval_ns);
             match state
                 .0
@@ -102,13 +116,13 @@ impl Tat {
     /// Fits the state to a changed rule: what was used stays used, but nobody waits longer than the new
     /// rule's whole window.
     pub(crate) fn clamp(&self, rule: &Gcra, now_ns: u64) {
-        let latest = now_ns.saturating_add(rule.tolerance_ns.saturating_add(rule.interval_ns));
-        self.0.fetch_min(latest, Ordering::Relaxed);
+        self.0
+            .fetch_min(now_ns.saturating_add(rule.window_ns()), Ordering::Relaxed);
     }
 
-    /// Whether the allowance is full: forgetting this state changes nothing.
-    pub(crate) fn is_rested(&self, now_ns: u64) -> bool {
-        self.0.load(Ordering::Relaxed) <= now_ns
+    /// When the allowance is full again.
+    fn arrival_ns(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -20,10 +20,12 @@ use crate::exemplar::{self, Exemplar, Exemplars};
 use crate::path::{METHOD_COUNT, method_name};
 
 pub(crate) use cache::NamedCache;
+pub(crate) use rates::RateCounts;
 pub(crate) use resilience::{Trial, TrialCounts, Watched};
 pub(crate) use seats::{NamedPool, SeatCounts, Waits};
 
 mod cache;
+mod rates;
 mod resilience;
 mod seats;
 
@@ -69,6 +71,7 @@ struct Shard {
     sum_ns: AtomicU64,
     seats: SeatCounts,
     trials: TrialCounts,
+    rates: RateCounts,
     /// Made by the first traced request: most series of a large catalogue never have one.
     exemplars: OnceLock<Box<Exemplars>>,
 }
@@ -186,6 +189,11 @@ impl Series {
         &self.shards[worker].seats
     }
 
+    /// What `worker` counts about rates.
+    pub(crate) fn rates(&self, worker: usize) -> &RateCounts {
+        &self.shards[worker].rates
+    }
+
     /// What `worker` counts about services that fail.
     pub(crate) fn trials(&self, worker: usize) -> &TrialCounts {
         &self.shards[worker].trials
@@ -224,6 +232,7 @@ impl Shard {
             sum_ns: AtomicU64::new(0),
             seats: SeatCounts::default(),
             trials: TrialCounts::default(),
+            rates: RateCounts::default(),
             exemplars: OnceLock::new(),
         }
     }
@@ -278,6 +287,7 @@ impl Collector for TrafficCollector {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         resilience::encode(&series, &watched, &mut encoder)?;
+        rates::encode(&series, &mut encoder)?;
         self.encode_workers(&mut encoder)?;
         let version = ConstGauge::new(
             i64::try_from(self.0.snapshot_version.load(Ordering::Relaxed)).unwrap_or(i64::MAX),

@@ -15,7 +15,7 @@ use rc_model::units::Rate;
 use rc_model::{ServiceId, TenantId, TierId};
 
 use crate::cache;
-use crate::limit::Gcra;
+use crate::limit::{Gcra, Meter};
 use crate::path::{self, METHOD_COUNT, RouteTable, TableError, method_name};
 use crate::retry;
 use crate::seats::{Bounds, Claim};
@@ -89,10 +89,7 @@ pub struct AnonymousPolicy {
 
 impl Default for AnonymousPolicy {
     fn default() -> Self {
-        let limit = |rate, burst| RateLimit {
-            rate: Rate::per_second(rate),
-            burst: Some(burst),
-        };
+        let limit = |rate, burst| RateLimit::of(Rate::per_second(rate), burst);
         Self {
             shared: limit(200, 400),
             per_source: limit(20, 40),
@@ -166,15 +163,17 @@ pub struct Snapshot {
 pub(crate) struct TenantPolicy {
     pub(crate) id: TenantId,
     pub(crate) tier: usize,
-    pub(crate) rps: Gcra,
+    pub(crate) rps: Meter,
+    pub(crate) rps_mode: LimitMode,
     pub(crate) timeout: Duration,
     pub(crate) adaptive: Option<AdaptiveTimeout>,
     pub(crate) retry: retry::Rule,
     pub(crate) body_max: u64,
     /// Its claim on seats, but for its slot, which outlives the snapshot.
     pub(crate) claim: Claim,
+    /// How its claim on seats is kept.
     pub(crate) mode: LimitMode,
-    /// `x-rc-tenant` and `x-rc-tier`, ready to be copied into a request head.
+    /// `x-rc-tenant`, `x-rc-tier` and `x-rc-storage`, ready to be copied into a request head.
     pub(crate) hop_headers: Box<[u8]>,
 }
 
@@ -347,21 +346,36 @@ fn build_tenants(specs: Vec<TenantSpec>, faults: &mut Vec<BuildFault>) -> Tenant
         if by_tenant.insert(id.clone(), index).is_some() {
             faults.push(BuildFault::TenantTwice(id.clone()));
         }
-        let hop_headers = format!("x-rc-tenant: {id}\r\nx-rc-tier: {}\r\n", limits.tier);
+        let hop_headers = hop_headers(&id, &limits);
         tenants.push(TenantPolicy {
             id,
             tier,
-            rps: Gcra::new(limits.rps),
+            rps: Meter::new(limits.rps),
+            rps_mode: limits.rps.mode,
             timeout: limits.timeout.max.duration(),
             adaptive: limits.timeout.adaptive,
             retry: limits.retry.into(),
             body_max: limits.body_max.bytes(),
             claim: claim(&limits),
             mode: limits.concurrency.mode,
-            hop_headers: hop_headers.into_bytes().into(),
+            hop_headers,
         });
     }
     (tenants, by_tenant, tiers)
+}
+
+/// Whose request it is and what the tenant may store: only who stores it can count that.
+fn hop_headers(id: &TenantId, limits: &EffectiveLimits) -> Box<[u8]> {
+    let mut headers = format!("x-rc-tenant: {id}\r\nx-rc-tier: {}\r\n", limits.tier);
+    if let Some(storage) = limits.storage {
+        let bytes = storage.limit.bytes();
+        match storage.mode {
+            LimitMode::Enforce => headers.push_str(&format!("x-rc-storage: {bytes}\r\n")),
+            LimitMode::Shadow => headers.push_str(&format!("x-rc-storage: {bytes};shadow\r\n")),
+            LimitMode::Off => {}
+        }
+    }
+    headers.into_bytes().into()
 }
 
 fn bounds(found: ConcurrencyBounds) -> Bounds {

@@ -2,7 +2,8 @@
 //!
 //! Limits are keyed by tenant, seats by service and route. A new snapshot takes over each tenant's state, fitted to
 //! the new rule; a tenant that is gone keeps its state until it has rested, so that being removed and added again is
-//! no way to a fresh allowance.
+//! no way to a fresh allowance. Of those only so many are kept; when there are more, whoever comes next starts with
+//! nothing until all that were forgotten would have rested.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +19,7 @@ use crate::config::GatewayConfig;
 use crate::health::{self, KeptHealth, ServiceHealth};
 use crate::key::KeyTable;
 use crate::latency::{self, KeptLatency, Latency};
-use crate::limit::{SourceTable, Tat};
+use crate::limit::{MeterState, SourceTable, Tat};
 use crate::metrics::{NamedPool, Series, SeriesKey, TrafficMetrics, Watched};
 use crate::seats::{Claim, SeatPool};
 use crate::snapshot::Snapshot;
@@ -45,11 +46,16 @@ struct Kept {
     slots: Arc<Slots>,
     health: KeptHealth,
     latency: KeptLatency,
+    /// When the last of the tenants would have rested whose state was given up before that.
+    forgotten_ns: u64,
 }
+
+/// Tenants that are gone and have not rested, of which the state is kept: some 200 bytes each.
+const GONE_MAX: usize = 4_096;
 
 /// One tenant's part of what is kept.
 struct TenantKept {
-    tat: Tat,
+    meter: MeterState,
     slot: Slot,
     parked: Arc<AtomicU32>,
     epoch: Arc<Epoch>,
@@ -70,6 +76,49 @@ struct FreeSlots {
 struct Slot {
     at: u32,
     slots: Arc<Slots>,
+}
+
+impl Kept {
+    /// What is kept of `id`, or what a tenant begins with.
+    fn tenant(&mut self, id: &TenantId) -> Arc<TenantKept> {
+        if let Some(kept) = self.tenants.get(id) {
+            return Arc::clone(kept);
+        }
+        let kept = Arc::new(TenantKept {
+            meter: MeterState::default(),
+            slot: self.slots.take(),
+            parked: Arc::default(),
+            epoch: Arc::default(),
+        });
+        // It may be one of those whose state was given up. Later than that moment this changes nothing.
+        kept.meter.exhaust(self.forgotten_ns);
+        self.tenants.insert(id.clone(), Arc::clone(&kept));
+        kept
+    }
+
+    /// Forgets tenants that are not in `snapshot`: those that have rested, and of the others those that are nearest to
+    /// it when there are more than [`GONE_MAX`].
+    fn forget(&mut self, snapshot: &Snapshot, now_ns: u64) {
+        let there = |tenant: &TenantId| snapshot.by_tenant.contains_key(tenant);
+        self.tenants
+            .retain(|tenant, kept| there(tenant) || kept.meter.full_ns() > now_ns);
+        let excess = self
+            .tenants
+            .len()
+            .saturating_sub(snapshot.tenants.len() + GONE_MAX);
+        if excess == 0 {
+            return;
+        }
+        let gone = self.tenants.iter().filter(|(tenant, _)| !there(tenant));
+        let mut gone: Vec<(u64, TenantId)> = gone
+            .map(|(tenant, kept)| (kept.meter.full_ns(), tenant.clone()))
+            .collect();
+        gone.sort_unstable();
+        for (full_ns, tenant) in gone.into_iter().take(excess) {
+            self.forgotten_ns = self.forgotten_ns.max(full_ns);
+            self.tenants.remove(&tenant);
+        }
+    }
 }
 
 impl Slots {
@@ -146,8 +195,8 @@ impl Active {
 }
 
 impl TenantState {
-    pub(crate) fn tat(&self) -> &Tat {
-        &self.kept.tat
+    pub(crate) fn meter(&self) -> &MeterState {
+        &self.kept.meter
     }
 
     /// Its connections whose refusal is held back.
@@ -160,8 +209,8 @@ impl TenantState {
 pub(crate) struct AnonymousState {
     /// Requests on public routes.
     pub(crate) shared: Tat,
-    /// Requests whose key is missing or wrong. Apart from `shared`, so that guessing keys does not shut
-    /// public routes.
+    /// Requests whose key is missing or wrong, and those of a trusted hop for a tenant that there is not. Apart from
+    /// `shared`, so that guessing keys does not shut public routes.
     pub(crate) unproved: Tat,
     pub(crate) sources: SourceTable,
     /// All requests without a tenant are one tenant of the least weight.
@@ -240,28 +289,22 @@ fn join(
         .tenants
         .iter()
         .map(|tenant| {
-            let slots = &kept.slots;
-            let kept = kept.tenants.entry(tenant.id.clone()).or_insert_with(|| {
-                Arc::new(TenantKept {
-                    tat: Tat::default(),
-                    slot: slots.take(),
-                    parked: Arc::default(),
-                    epoch: Arc::default(),
-                })
-            });
-            kept.tat.clamp(&tenant.rps, now_ns);
+            let kept = kept.tenant(&tenant.id);
+            kept.meter.clamp(&tenant.rps, now_ns);
             TenantState {
-                fields: LimitFields::new(&tenant.rps, headers),
+                fields: LimitFields::new(tenant.rps.committed(), headers),
                 claim: Claim {
                     slot: kept.slot.at,
                     ..tenant.claim
                 },
-                kept: Arc::clone(kept),
+                kept,
             }
         })
         .collect();
-    kept.tenants
-        .retain(|tenant, kept| snapshot.by_tenant.contains_key(tenant) || !kept.tat.is_rested(now_ns));
+    kept.forget(&snapshot, now_ns);
+    // Their rules may have changed, too.
+    anonymous.shared.clamp(&snapshot.anonymous.shared, now_ns);
+    anonymous.unproved.clamp(&snapshot.anonymous.shared, now_ns);
     let pools = join_pools(&snapshot, &mut kept.pools, metrics, now_ns);
     let caches = Caches::join(&snapshot, &mut kept.caches, metrics);
     let health = health::join(&snapshot, &mut kept.health);

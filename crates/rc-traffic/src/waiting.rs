@@ -13,10 +13,11 @@ use rc_model::tenants::LimitMode;
 use tokio::time::Instant;
 
 use crate::access::Ticket;
-use crate::answer::{Refusal, SERVICE_BUSY, TENANT_BUSY};
+use crate::answer::{RATE_LIMITED, Refusal, SERVICE_BUSY, TENANT_BUSY};
 use crate::exchange::{Downstream, Fate};
 use crate::forward::Forward;
 use crate::io::Timer;
+use crate::limit::Colour;
 use crate::metrics::{SeatCounts, Waits};
 use crate::seats::{Claim, Seat, SeatPool, Shed, Turned, Waiting};
 use crate::worker::{View, Worker};
@@ -32,6 +33,9 @@ pub(crate) struct Place<'a> {
     claim: &'a Claim,
     mode: LimitMode,
     strict: bool,
+    /// When the tenant's next request within its rate is due, for one that is beyond it: that passes while there is
+    /// room, and never waits in front of others.
+    beyond_rate: Option<u64>,
     deadline: Instant,
     counts: &'a SeatCounts,
     turn: Turn<'a>,
@@ -63,6 +67,10 @@ impl<'a> Place<'a> {
             claim,
             mode,
             strict: forward.strict,
+            beyond_rate: match ticket.colour {
+                Some(Colour::Yellow { wait_ns }) => Some(wait_ns),
+                Some(Colour::Green { .. } | Colour::Red { .. }) | None => None,
+            },
             deadline: forward.deadline,
             counts: active.series(ticket.route, ticket.tenant).seats(worker.index),
             turn: Turn::NotAsked,
@@ -150,6 +158,13 @@ impl<'a> Place<'a> {
             self.counts.shadowed();
             return Ok(Turn::Seated(self.pool.take_anyway(self.claim, now_ns)));
         }
+        if let Some(wait_ns) = self.beyond_rate {
+            return Err(Turned {
+                shed: Shed::Lent,
+                own_excess: true,
+                drain_ns: wait_ns,
+            });
+        }
         let left = self.deadline.saturating_duration_since(Instant::now());
         let deadline_ns = now_ns.saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX));
         let waiting = self.pool.wait(self.claim, self.strict, now_ns, deadline_ns)?;
@@ -163,15 +178,17 @@ impl<'a> Place<'a> {
     /// Whose fault it was decides: the tenant waits behind its own requests, or there are too few seats.
     fn refusal(&self, turned: Turned) -> Refusal {
         self.counts.shed(turned.shed);
-        let kind = match turned.own_excess {
-            true => &TENANT_BUSY,
-            false => &SERVICE_BUSY,
+        let kind = match (turned.shed, turned.own_excess) {
+            (Shed::Lent, _) => &RATE_LIMITED,
+            (_, true) => &TENANT_BUSY,
+            (_, false) => &SERVICE_BUSY,
         };
         let detail = match turned.shed {
             Shed::QueueFull => "too many requests of this tenant wait already",
             Shed::PoolFull => "too many requests wait already",
             Shed::Late => "its turn would come after its deadline",
             Shed::Aged => "it waited for too long",
+            Shed::Lent => "over the tenant's rate, and the service has no room to lend",
         };
         let jitter_ns = self.worker.random() % (turned.drain_ns / JITTER_PART).max(1);
         Refusal::because(kind, detail).after_ns(turned.drain_ns.saturating_add(jitter_ns))

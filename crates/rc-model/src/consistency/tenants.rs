@@ -5,7 +5,11 @@ use std::sync::Arc;
 use super::{Documents, check_ascending, check_not_zero, tiers};
 use crate::check::suggest::{closest, one_of_or};
 use crate::source::{Diagnostic, SourceFile, quote};
+use crate::units::Rate;
 use crate::yaml::Node;
+
+/// Longest time in which credits may save up; longer than that they are a mistake.
+const CREDITS_TIME_MAX_S: u64 = 365 * 86_400;
 
 pub(super) fn check(documents: &Documents<'_>, problems: &mut Vec<Diagnostic>) {
     if let Some((source, own)) = documents.tenants.entry("tiers") {
@@ -66,6 +70,44 @@ fn check_limits(source: &Arc<SourceFile>, owner: &Node, problems: &mut Vec<Diagn
     let target = owner.get("queue").and_then(|queue| queue.entry("target"));
     check_not_zero(source, target, problems);
     check_ascending(source, owner.entry("concurrency"), &["share", "max"], problems);
+    if let Some(rps) = owner.get("rps") {
+        check_credits(source, rps, problems);
+    }
+}
+
+/// Credits that nobody could ever spend.
+fn check_credits(source: &Arc<SourceFile>, rps: &Node, problems: &mut Vec<Diagnostic>) {
+    let Some((node, credits)) = rps
+        .get("credits")
+        .and_then(|node| Some((node, u64::try_from(node.as_int()?).ok()?)))
+        .filter(|(_, credits)| *credits > 0)
+    else {
+        return;
+    };
+    if rps.get("mode").and_then(Node::as_text) == Some("off") {
+        problems.push(
+            Diagnostic::error(
+                "RC-CFG-017",
+                source,
+                node.span,
+                "a rate that is `off` saves no `credits`",
+            )
+            .hint("remove `credits`, or write `mode: enforce` or `mode: shadow`"),
+        );
+    }
+    let rate = rps.get("rate").and_then(|rate| match rate.as_int() {
+        Some(number) => Rate::parse(&number.to_string()).ok(),
+        None => Rate::parse(rate.as_text()?).ok(),
+    });
+    let Some(rate) = rate else { return };
+    let most = CREDITS_TIME_MAX_S.saturating_mul(rate.count()) / rate.period().as_secs();
+    if credits > most {
+        let message = format!("{credits} `credits` take more than a year to save up at {rate}");
+        problems.push(
+            Diagnostic::error("RC-CFG-017", source, node.span, message)
+                .hint(format!("raise `rate`, or write at most `credits: {most}`")),
+        );
+    }
 }
 
 /// Reports the tier that `node` names when there is none of that name.

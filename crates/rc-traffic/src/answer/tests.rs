@@ -44,17 +44,14 @@ fn a_rate_limit_names_its_policy_and_rounds_the_wait_up() {
 
 #[test]
 fn limit_fields_follow_the_switch() {
-    let rule = Gcra::new(RateLimit {
-        rate: Rate::per_second(500),
-        burst: Some(1_000),
-    });
+    let rule = Gcra::new(RateLimit::of(Rate::per_second(500), 1_000));
     let write = |headers| {
         let mut out = Vec::new();
-        let verdict = Verdict::Admit {
+        let colour = Colour::Green {
             remaining: 41,
             reset_ns: 1_200_000_000,
         };
-        LimitFields::new(&rule, headers).write(verdict, &mut out);
+        LimitFields::new(&rule, headers).write(colour, &mut out);
         String::from_utf8(out).unwrap()
     };
     let draft = "ratelimit-policy: \"rps\";q=1000;w=2\r\nratelimit: \"rps\";r=41;t=2\r\n";

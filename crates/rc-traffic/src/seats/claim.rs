@@ -52,10 +52,18 @@ pub(crate) enum Shed {
     Late,
     /// It waited for too long in a queue that stands.
     Aged,
+    /// It is over its tenant's committed rate, and there was no seat to lend.
+    Lent,
 }
 
 impl Shed {
-    pub(crate) const ALL: [Self; 4] = [Self::QueueFull, Self::PoolFull, Self::Late, Self::Aged];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::QueueFull,
+        Self::PoolFull,
+        Self::Late,
+        Self::Aged,
+        Self::Lent,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -63,6 +71,7 @@ impl Shed {
             Self::PoolFull => "pool_full",
             Self::Late => "late",
             Self::Aged => "aged",
+            Self::Lent => "lent",
         }
     }
 }

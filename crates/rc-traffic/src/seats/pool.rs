@@ -119,6 +119,11 @@ impl SeatPool {
         Some(self.seat(claim, now_ns, None, false))
     }
 
+    /// Whether a seat is free and nobody waits for it: there is something to lend.
+    pub(crate) fn has_slack(&self) -> bool {
+        self.word.load(Ordering::Relaxed) < u64::from(self.limit.load(Ordering::Relaxed))
+    }
+
     /// A seat, whatever the limit says: for who is only watched.
     pub(crate) fn take_anyway(&self, claim: &Claim, now_ns: u64) -> Seat<'_> {
         self.hold(claim, u32::MAX);

@@ -15,6 +15,8 @@ mod h2_raw;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod quotas;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod resilience;

@@ -51,10 +51,8 @@ fn a_used_up_limit_stays_used_up_through_reloads() {
     let service = Service::echo();
     let limited = |version| {
         let mut spec = spec(version, vec![service.endpoint()]);
-        spec.tenants[0].limits.rps = rc_model::tenants::RateLimit {
-            rate: rc_model::units::Rate::parse("1/h").unwrap(),
-            burst: Some(5),
-        };
+        spec.tenants[0].limits.rps =
+            rc_model::tenants::RateLimit::of(rc_model::units::Rate::parse("1/h").unwrap(), 5);
         Snapshot::build(spec).unwrap()
     };
     let live = Setup::new(&service).start();

@@ -268,10 +268,7 @@ pub(crate) fn spec(version: u64, endpoints: Vec<Endpoint>) -> SnapshotSpec {
 }
 
 pub(crate) fn limit(rate: u64, burst: u64) -> RateLimit {
-    RateLimit {
-        rate: Rate::per_second(rate),
-        burst: Some(burst),
-    }
+    RateLimit::of(Rate::per_second(rate), burst)
 }
 
 pub(crate) fn tenant(id: &str, tier: &str, rate: u64, burst: u64) -> TenantSpec {
@@ -286,6 +283,7 @@ pub(crate) fn tenant(id: &str, tier: &str, rate: u64, burst: u64) -> TenantSpec 
             concurrency: Concurrency::default(),
             queue: QueueLimit::default(),
             retry: Retry::OFF,
+            storage: None,
         },
     }
 }
