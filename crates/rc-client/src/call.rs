@@ -244,7 +244,7 @@ impl Engine {
                     .pause(now, wait);
             }
         }
-        let advice = match retry::judge(raw.status, wait) {
+        let advice = match retry::judge(raw.status, wait, problem.as_ref()) {
             Verdict::Final => Retry::No,
             Verdict::Again => wait.map_or(Retry::IfIdempotent, Retry::After),
         };

@@ -65,9 +65,15 @@ pub(crate) enum Verdict {
     Again,
 }
 
+/// The tenant's storage is full: somebody has to make room, time alone does not.
+const OVER_QUOTA: &str = "RC-ING-034";
+
 /// Judges a status. 409 is only worth another try when the server says how long to wait: then the same
 /// key is being worked on right now.
-pub(crate) fn judge(status: StatusCode, server_wait: Option<Duration>) -> Verdict {
+pub(crate) fn judge(status: StatusCode, server_wait: Option<Duration>, problem: Option<&Problem>) -> Verdict {
+    if problem.is_some_and(|problem| problem.code == OVER_QUOTA) {
+        return Verdict::Final;
+    }
     match status.as_u16() {
         408 | 425 | 429 | 502 | 503 | 504 => Verdict::Again,
         409 if server_wait.is_some() => Verdict::Again,

@@ -194,6 +194,7 @@ pub const ING: &[Code] = &[
     code("RC-ING-031", "disk is nearly full"),
     code("RC-ING-032", "too much waits to be indexed"),
     code("RC-ING-033", "document breaks the project's schema"),
+    code("RC-ING-034", "storage quota is used up"),
 ];
 
 /// The judge of releases.

@@ -15,6 +15,8 @@ use rc_model::{KeyId, TenantId, TierId, TraceContext};
 pub const TENANT_HEADER: &str = "x-rc-tenant";
 /// That tenant's tier.
 pub const TIER_HEADER: &str = "x-rc-tier";
+/// What that tenant may store in bytes, where it is limited; `;shadow` behind it: only to be counted.
+pub const STORAGE_HEADER: &str = "x-rc-storage";
 /// The id of the key that the caller showed.
 pub const USER_HEADER: &str = "x-rc-user";
 /// Milliseconds that are left of the caller's deadline.

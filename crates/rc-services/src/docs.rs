@@ -26,6 +26,7 @@ mod store;
 mod turns;
 mod wire;
 
+pub(crate) use http::SIZES_PATH;
 pub use http::{WAIT_DOCS_MAX, WAIT_TIME_MAX};
 pub use params::{FILTERS_MAX, LIMIT_DEFAULT, LIMIT_MAX};
 pub use postgres::PostgresDocs;
@@ -34,6 +35,7 @@ pub use run::{SERVICE, postgres_migrations, run};
 pub use sqlite::SqliteDocs;
 pub use store::{DocsStore, Generation, Given, TOTAL_EXACT_MAX};
 pub use turns::{TURN_WAIT_MAX, TURN_WAITERS_MAX};
+pub(crate) use wire::{Sizes, SizesWanted};
 
 #[cfg(test)]
 mod tests;

@@ -23,12 +23,15 @@ mod meters;
 mod receive;
 pub(crate) mod room;
 mod run;
+mod storage;
 mod store;
+mod usage;
 
 use rc_store::Migrations;
 
 pub use run::{SERVICE, bus_file, run};
 pub use store::{POSTGRES_MIGRATIONS, POSTGRES_SCHEMA, SQLITE_MIGRATIONS};
+pub use usage::{RECOUNT_PATH, RecountLine, RecountWish, USAGE_PATH, UsageLine};
 
 /// What `rc migrate` applies to PostgreSQL before ingest starts: each schema with its tables.
 #[must_use]

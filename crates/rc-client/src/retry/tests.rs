@@ -31,7 +31,7 @@ fn the_server_s_wait_is_never_cut_short() {
 
 #[test]
 fn only_what_may_pass_is_tried_again() {
-    let again = |code: u16, wait| judge(StatusCode::from_u16(code).unwrap(), wait) == Verdict::Again;
+    let again = |code: u16, wait| judge(StatusCode::from_u16(code).unwrap(), wait, None) == Verdict::Again;
     for code in [408, 425, 429, 502, 503, 504] {
         assert!(again(code, None), "{code}");
     }
@@ -42,6 +42,16 @@ fn only_what_may_pass_is_tried_again() {
     }
     assert!(again(409, Some(Duration::from_millis(50))));
     assert!(!again(422, Some(Duration::from_millis(50))));
+    // Waiting frees no storage; any other excess of one's own passes.
+    let told = |code| {
+        judge(
+            StatusCode::TOO_MANY_REQUESTS,
+            None,
+            Some(&Problem::new(429, code, "too much")),
+        )
+    };
+    assert_eq!(told("RC-ING-034"), Verdict::Final);
+    assert_eq!(told("RC-ING-021"), Verdict::Again);
 }
 
 #[test]

@@ -88,6 +88,7 @@ pub enum Action {
     EventsRebuild,
     EventsVerify,
     EventsRepair,
+    StorageRecount,
 }
 
 impl Action {
@@ -112,6 +113,7 @@ impl Action {
             Self::EventsRebuild => "events.rebuild",
             Self::EventsVerify => "events.verify",
             Self::EventsRepair => "events.repair",
+            Self::StorageRecount => "storage.recount",
         }
     }
 }
@@ -119,7 +121,7 @@ impl Action {
 /// On what it was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
-    /// `key`, `service`, `config`, `platform`, `store`, `letter`, `events`.
+    /// `key`, `service`, `config`, `platform`, `store`, `letter`, `events`, `storage`.
     pub kind: &'static str,
     pub id: String,
     /// Whose resource it is, where it is a tenant's.

@@ -1,4 +1,4 @@
-//! The HTTP face: `/docs/{id}`, `/search`, and the platform's own `/-/indexed`.
+//! The HTTP face: `/docs/{id}`, `/search`, and the platform's own `/-/indexed` and `/-/sizes`.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -24,12 +24,15 @@ use super::model::{Search, Stored};
 use super::params::{LIMIT_DEFAULT, Params};
 use super::progress::{Progress, WaitFault};
 use super::store::DocsStore;
-use super::wire::{DocumentAnswer, WaitAnswer, WaitRequest, body, search_body};
+use super::wire::{DocumentAnswer, Sizes, SizesWanted, WaitAnswer, WaitRequest, body, search_body};
 use crate::document::check_id;
 use crate::text::Query;
 
 /// How long a read may take when the caller sets no deadline.
 const READ_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Where the platform asks how large documents are.
+pub(crate) const SIZES_PATH: &str = "/-/sizes";
 
 /// Documents that one call of `/-/indexed` may wait for: the items of a batch.
 pub const WAIT_DOCS_MAX: usize = 1_000;
@@ -77,10 +80,12 @@ pub(super) struct Representation {
 /// The routes of docs-api.
 pub(super) fn router(api: Arc<Api>) -> Router {
     let wait = post(indexed).layer(DefaultBodyLimit::max(WAIT_BODY_BYTES_MAX));
+    let sizes = post(sizes).layer(DefaultBodyLimit::max(WAIT_BODY_BYTES_MAX));
     Router::new()
         .route("/docs/{id}", get(document))
         .route("/search", get(search))
         .route("/-/indexed", wait)
+        .route(SIZES_PATH, sizes)
         .route(
             "/openapi.json",
             get(|| std::future::ready(axum::Json(super::api::document()))),
@@ -164,6 +169,23 @@ async fn indexed(State(api): State<Arc<Api>>, body: Bytes) -> Result<Response, A
         WaitFault::Store(error) => fault::of_store(&error),
     })?;
     Ok(axum::Json(WaitAnswer { indexed }).into_response())
+}
+
+/// `{"tenant", "ids": [..]}`: the version of each document that is there, and its bytes as an event carries them.
+async fn sizes(State(api): State<Arc<Api>>, body: Bytes) -> Result<Response, ApiError> {
+    let wanted: SizesWanted =
+        serde_json::from_slice(&body).map_err(|error| fault::bad_wait(error.to_string()))?;
+    if wanted.ids.len() > WAIT_DOCS_MAX {
+        return Err(fault::bad_wait(format!("at most {WAIT_DOCS_MAX} documents can be asked for")).into());
+    }
+    let mut sizes = Vec::with_capacity(wanted.ids.len());
+    for id in wanted.ids {
+        let found = api.store.get(&wanted.tenant, &id).await;
+        if let Some(stored) = found.map_err(|error| fault::of_store(&error))? {
+            sizes.push((id, stored.version, stored.document.to_payload().len() as u64));
+        }
+    }
+    Ok(axum::Json(Sizes { sizes }).into_response())
 }
 
 impl Api {

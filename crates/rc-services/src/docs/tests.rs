@@ -53,5 +53,6 @@ on_both_stores!(
     api::bad_input_is_refused_with_a_reason,
     api::marks_are_ours_and_the_rest_is_escaped,
     api::a_wait_ends_when_the_documents_are_there,
+    api::sizes_are_those_of_the_events,
     api::equal_reads_at_the_same_time_share_nothing_between_tenants,
 );

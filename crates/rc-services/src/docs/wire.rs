@@ -139,3 +139,17 @@ pub(super) struct WaitAnswer {
     /// Whether all of them were searchable in time.
     pub(super) indexed: bool,
 }
+
+/// The body of `POST /-/sizes`: a call of the platform itself.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SizesWanted {
+    pub(crate) tenant: rc_model::TenantId,
+    pub(crate) ids: Vec<String>,
+}
+
+/// The answer to it: id, version and bytes of each document that is there.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Sizes {
+    pub(crate) sizes: Vec<(String, u64, u64)>,
+}

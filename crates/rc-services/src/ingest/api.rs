@@ -216,7 +216,7 @@ fn write_answers(spec: &mut Spec) -> Value {
         "413": large,
         "415": unsupported,
         "422": reused,
-        "429": spec.retry(&listed("The tenant's own excess", &[fault::TENANT_SHARE])),
+        "429": spec.retry(&listed("The tenant's own excess", &[fault::TENANT_SHARE, fault::OVER_QUOTA])),
         "503": spec.retry(&listed("Our shortage", &[fault::QUEUE_FULL, fault::STORE_DOWN, fault::DISK_LOW, fault::READERS_BEHIND])),
         "default": spec.problem(OTHER),
     })

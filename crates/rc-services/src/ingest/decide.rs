@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::answer::{ItemAnswer, Status};
 use super::body::Item;
+use super::storage::Quota;
 use crate::document::{self, Fingerprint};
 
 /// Which operation a request is: with the tenant, the scope of its idempotency key.
@@ -51,6 +52,8 @@ pub(crate) struct Write {
     /// What the same key must come with again.
     pub(crate) request_hash: [u8; 32],
     pub(crate) work: Work,
+    /// What the tenant may store in all.
+    pub(crate) quota: Option<Quota>,
     /// Whether the answer lists accepted items too.
     pub(crate) full: bool,
     /// Names the request in its answer and its status resource.
@@ -86,6 +89,8 @@ pub(crate) struct Current {
     pub(crate) version: u64,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) deleted: bool,
+    /// Bytes of its JSON: what it counts in the tenant's storage.
+    pub(crate) bytes: u64,
 }
 
 /// One event to append.
@@ -108,6 +113,10 @@ pub(crate) struct Decision {
     pub(crate) changed: Vec<(String, Current)>,
     /// What a reader must see to have read this write: each id with its version.
     pub(crate) docs: Vec<(String, u64)>,
+    /// Bytes that the tenant has more afterwards.
+    pub(crate) growth: i64,
+    /// They are more than a quota in shadow mode allows.
+    pub(crate) beyond_quota: bool,
 }
 
 /// Decides about `write`. `known` holds the current state of every document in [`Write::ids`] that exists,
@@ -123,7 +132,9 @@ pub(crate) fn decide(write: &Write, known: &mut HashMap<Arc<str>, Current>) -> O
                 version: current.version + 1,
                 fingerprint: document::DELETED_FINGERPRINT,
                 deleted: true,
+                bytes: 0,
             };
+            decision.growth -= signed(current.bytes);
             let payload = Bytes::from(document::deleted_payload(id));
             decision.accept(0, id, next, document::DELETED, payload);
             known.insert(Arc::from(id.as_str()), next);
@@ -149,7 +160,9 @@ pub(crate) fn decide(write: &Write, known: &mut HashMap<Arc<str>, Current>) -> O
                     version: current.map_or(0, |c| c.version) + 1,
                     fingerprint: put.fingerprint,
                     deleted: false,
+                    bytes: put.payload.len() as u64,
                 };
+                decision.growth += signed(next.bytes) - signed(current.map_or(0, |c| c.bytes));
                 decision.accept(index, &put.id, next, document::PUT, put.payload.clone());
                 known.insert(Arc::from(put.id.as_str()), next);
             }
@@ -157,6 +170,11 @@ pub(crate) fn decide(write: &Write, known: &mut HashMap<Arc<str>, Current>) -> O
     }
     decision.settle();
     Some(decision)
+}
+
+/// A document has at most a mebibyte.
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 impl Decision {

@@ -54,10 +54,12 @@ pub(crate) const DISK_LOW: Kind = &kind("RC-ING-031", 503, "disk is nearly full"
 pub(crate) const READERS_BEHIND: Kind = &kind("RC-ING-032", 503, "too much waits to be indexed");
 
 pub(crate) const RULES: Kind = &kind("RC-ING-033", 400, "document breaks the project's schema");
+/// Own excess, and no shortage of ours; without `Retry-After`, because time alone frees nothing.
+pub(crate) const OVER_QUOTA: Kind = &kind("RC-ING-034", 429, "storage quota is used up");
 
 /// Every kind.
 #[cfg(test)]
-pub(crate) const ALL: [Kind; 33] = [
+pub(crate) const ALL: [Kind; 34] = [
     MALFORMED,
     UNICODE,
     NUL,
@@ -91,6 +93,7 @@ pub(crate) const ALL: [Kind; 33] = [
     DISK_LOW,
     READERS_BEHIND,
     RULES,
+    OVER_QUOTA,
 ];
 
 /// One fault: its kind, where in the body it is, and what was found there.

@@ -27,12 +27,21 @@ use super::decide::{Route, Work, Write};
 use super::meters::Meters;
 use super::receive::{self, KEY_HEADER, Options, Received, Refused};
 use super::room::Room;
+use super::storage::{OverQuota, Reservations};
 use super::store::{Outcome, Stored};
 use super::{arrival, fault, limits};
 use crate::document;
 
 /// Says that an answer comes from an earlier attempt.
 const REPLAYED_HEADER: http::HeaderName = http::HeaderName::from_static("idempotency-replayed");
+
+/// The name of the storage quota in fields and problems; the same as its key in `tenants.yaml`.
+const POLICY_NAME: &str = "storage";
+
+/// Fields and problem type of draft-ietf-httpapi-ratelimit-headers, as the gateway has them for rates.
+const RATELIMIT_POLICY: http::HeaderName = http::HeaderName::from_static("ratelimit-policy");
+const RATELIMIT: http::HeaderName = http::HeaderName::from_static("ratelimit");
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
 /// What a caller is told to wait while the store cannot be reached.
 const STORE_DOWN_RETRY: Duration = Duration::from_secs(2);
@@ -56,6 +65,8 @@ pub(crate) struct App {
     pub(crate) rules: Option<Schema>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) meters: Meters,
+    /// What writes under way add.
+    pub(crate) reservations: Reservations,
     /// Where docs-api listens.
     pub(crate) docs_socket: PathBuf,
 }
@@ -157,6 +168,7 @@ async fn remove(
         key: key.as_ref().map(receive::key_text),
         request_hash: receive::delete_hash(&id),
         work: Work::Delete(id),
+        quota: None,
         full: true,
         batch: receive::batch_id(&*app.clock),
         at: app.clock.now(),
@@ -280,6 +292,7 @@ impl App {
         let limit = context
             .time_left(limits::STORE_TIMEOUT)
             .min(limits::STORE_TIMEOUT);
+        let _held = self.reservations.hold(&write.tenant, write.bytes());
         match tokio::time::timeout(limit, backend.store.write(write)).await {
             Ok(outcome) => outcome.map_err(|error| store_problem(&error)),
             Err(_elapsed) => Err(store_slow()),
@@ -311,6 +324,7 @@ impl App {
                 let detail = "this tenant has no document with this id";
                 return Err(Refused::kind(fault::NO_DOCUMENT, detail));
             }
+            Outcome::OverQuota(over) => return Err(over_quota(over)),
         };
         let (mut status, mut body) = (StatusCode::ACCEPTED, stored.answer.clone());
         if let Some(timeout) = options.wait {
@@ -377,7 +391,7 @@ fn answered(status: StatusCode, body: Bytes, stored: &Stored, replayed: bool) ->
     response
 }
 
-fn store_down() -> Problem {
+pub(super) fn store_down() -> Problem {
     let kind = fault::STORE_DOWN;
     Problem::new(kind.status, kind.code, kind.title)
 }
@@ -387,8 +401,27 @@ fn store_slow() -> Refused {
     Refused::new(store_down().detail(detail).retry_after(STORE_DOWN_RETRY))
 }
 
+/// The refusal of a write that does not fit, with how much would.
+fn over_quota(over: OverQuota) -> Refused {
+    let OverQuota { limit, taken, growth } = over;
+    let kind = fault::OVER_QUOTA;
+    let mut problem = Problem::new(kind.status, kind.code, kind.title).detail(format!(
+        "the tenant has {taken} bytes of documents and may have {limit}; this request adds {growth}"
+    ));
+    problem.kind = QUOTA_EXCEEDED.to_owned();
+    problem.violated_policies.push(POLICY_NAME.to_owned());
+    let left = limit.saturating_sub(taken);
+    let field = |text: String| HeaderValue::from_str(&text).expect("names and digits are visible ASCII");
+    Refused::new(problem)
+        .with(
+            RATELIMIT_POLICY,
+            field(format!("\"{POLICY_NAME}\";q={limit};qu=\"content-bytes\"")),
+        )
+        .with(RATELIMIT, field(format!("\"{POLICY_NAME}\";r={left}")))
+}
+
 /// What a caller is told about a store's error; the whole of it goes to the log.
-fn store_problem(error: &Error) -> Refused {
+pub(super) fn store_problem(error: &Error) -> Refused {
     let retry_after = error.retry_after().unwrap_or(STORE_DOWN_RETRY);
     let kind = match error.kind() {
         ErrorKind::Busy { .. } => {

@@ -32,6 +32,12 @@ pub const KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Rows that one prune step deletes; between steps other writers get their turn.
 pub const PRUNE_ROWS_MAX: usize = 500;
 
+/// Documents whose sizes are asked for at once, of those from before sizes were kept.
+pub const MEASURE_ROWS_MAX: i64 = 200;
+
+/// How long after the start, and after a look that left some, sizes are asked for again.
+pub const MEASURE_EVERY: Duration = Duration::from_secs(30);
+
 /// How often old answers are pruned.
 pub const PRUNE_EVERY: Duration = Duration::from_secs(60);
 

@@ -26,6 +26,7 @@ pub(crate) struct Meters {
     replays: Counter,
     refused: Family<Code, Counter>,
     queue_bytes: Gauge,
+    quota_shadowed: Counter,
 }
 
 impl Meters {
@@ -52,6 +53,11 @@ impl Meters {
                 "Bytes of bodies in work",
                 meters.queue_bytes.clone(),
             );
+            registry.register(
+                "rc_ingest_quota_shadowed",
+                "Writes that a storage quota in shadow mode would have refused",
+                meters.quota_shadowed.clone(),
+            );
         });
         meters
     }
@@ -65,6 +71,9 @@ impl Meters {
         ] {
             let count = u64::try_from(count).unwrap_or(u64::MAX);
             self.items.get_or_create(&Outcome { outcome }).inc_by(count);
+        }
+        if counts.beyond_quota {
+            self.quota_shadowed.inc();
         }
     }
 

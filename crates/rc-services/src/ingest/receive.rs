@@ -19,6 +19,7 @@ use super::body::{self, Format, Item};
 use super::content::{self, Encoding};
 use super::decide::{Route, Work, Write};
 use super::fault::{self, Fault, Kind};
+use super::storage::Quota;
 use super::{arrival, limits, store};
 
 /// The idempotency key of a write (draft-ietf-httpapi-idempotency-key-header).
@@ -54,7 +55,7 @@ impl Refused {
         &self.problem.code
     }
 
-    fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
@@ -214,6 +215,7 @@ pub(crate) async fn receive(
             key: Some(key),
             request_hash,
             work: Work::Put(items),
+            quota: Quota::read(&parts.headers),
             full: full || route != Route::Batch,
             batch: batch_id(clock),
             at,

@@ -18,6 +18,8 @@ use super::backend::{Backend, Down, Given, ORIGIN};
 use super::http::{self, App};
 use super::meters::Meters;
 use super::room::{self, Room};
+use super::storage::Reservations;
+use super::usage::{self, UsageAdmin};
 use super::{fault, limits};
 use crate::document;
 use crate::events::acts::Acts;
@@ -88,6 +90,8 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
     }
     let backend = Arc::clone(&opener.backend);
     let room = Room::default();
+    let reservations = Reservations::default();
+    let docs_socket = config.layout.socket(&service(DOCS_SERVICE));
     let app = App {
         backend: Arc::clone(&backend),
         admission: Admission::new(Bounds::default(), Arc::clone(&deps.clock)),
@@ -95,7 +99,8 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
         rules: document::stricter(&config.schemas),
         clock: Arc::clone(&deps.clock),
         meters: Meters::register(&deps.metrics),
-        docs_socket: config.layout.socket(&service(DOCS_SERVICE)),
+        reservations: reservations.clone(),
+        docs_socket: docs_socket.clone(),
     };
     let (holder, checked, kept) = (Arc::clone(&backend), Arc::clone(&backend), Arc::clone(&backend));
     let letters = move || holder.load_full()?.letters.clone();
@@ -111,6 +116,11 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
     watch::letters(SERVICE, letters.clone(), ready, &deps.metrics, &helpers);
     let admin = Admin {
         letters: Arc::new(letters),
+        acts: acts.clone(),
+    };
+    let usage_admin = UsageAdmin {
+        backend: Arc::clone(&backend),
+        reservations,
         acts: acts.clone(),
     };
     let verify = Verify {
@@ -131,6 +141,7 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
             .merge(status::router(look(&backend, &deps)))
             .merge(admin::router(admin))
             .merge(verify::router(verify))
+            .merge(usage::router(usage_admin))
             .merge(statements::router(SERVICE, databases, &deps.metrics))
             .merge(log::router(Arc::new(move || {
                 Some(Arc::clone(&kept.load_full()?.log))
@@ -164,6 +175,10 @@ pub async fn run(config: ServiceConfig, deps: Deps) -> Result<(), StartError> {
     room.watch(&helpers, files, &backend, &deps, room::Bounds::default());
     helpers.spawn("ingest/keeper", opener.keep(helpers.stopping()));
     spawn_pruner(&helpers, &backend, &deps);
+    helpers.spawn(
+        "ingest/sizes",
+        usage::measure(Arc::clone(&backend), docs_socket, helpers.stopping()),
+    );
     let stopping = deps.tree.stopping();
     deps.tree.spawn("ingest/stop", async move {
         stopping.cancelled().await;

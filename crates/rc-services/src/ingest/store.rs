@@ -13,12 +13,13 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use rc_events::{NewEvent, Numbering};
 use rc_model::{TenantId, Timestamp};
-use rc_store::{Error, Migrations};
+use rc_store::{Error, ErrorKind, Migrations};
 use uuid::Uuid;
 
 use super::answer::IngestAnswer;
 use super::decide::{Decision, Effect, Write};
 use super::limits;
+use super::storage::{OverQuota, Recount, Unmeasured, Usage};
 use crate::document;
 
 pub(crate) use postgres::PostgresIngestStore;
@@ -47,6 +48,8 @@ pub(crate) enum Outcome {
     KeyReused,
     /// The document to delete does not exist.
     NoDocument,
+    /// It would be more than the tenant may store. Its key stays free.
+    OverQuota(OverQuota),
 }
 
 /// What is kept of a request.
@@ -66,6 +69,8 @@ pub(crate) struct Counts {
     pub(crate) accepted: usize,
     pub(crate) duplicates: usize,
     pub(crate) rejected: usize,
+    /// They are more than a quota in shadow mode allows.
+    pub(crate) beyond_quota: bool,
 }
 
 /// A store for requests.
@@ -78,6 +83,22 @@ pub(crate) trait IngestStore: Send + Sync + fmt::Debug {
     /// What is kept of a batch.
     fn batch<'s>(&'s self, tenant: &'s TenantId, batch: Uuid)
     -> BoxFuture<'s, Result<Option<Stored>, Error>>;
+
+    /// What `tenant` stores.
+    fn usage<'s>(&'s self, tenant: &'s TenantId) -> BoxFuture<'s, Result<Usage, Error>>;
+
+    /// Adds the documents of `tenant` up and makes the ledger say so.
+    fn recount<'s>(&'s self, tenant: &'s TenantId) -> BoxFuture<'s, Result<Recount, Error>>;
+
+    /// The next documents whose size is not known, behind `after`, in the order of tenants and ids.
+    fn unmeasured(&self, after: Option<Unmeasured>) -> BoxFuture<'_, Result<Vec<Unmeasured>, Error>>;
+
+    /// Notes the sizes of documents that are still of these versions and have none: id, version, bytes.
+    fn measure<'s>(
+        &'s self,
+        tenant: &'s TenantId,
+        sizes: Vec<(String, u64, u64)>,
+    ) -> BoxFuture<'s, Result<(), Error>>;
 
     /// Forgets some requests that came before `before`; how many.
     fn prune(&self, before: Timestamp) -> BoxFuture<'_, Result<usize, Error>>;
@@ -119,6 +140,7 @@ fn stored(write: &Write, decision: &mut Decision) -> (Stored, Counts) {
         accepted: answer.accepted,
         duplicates: answer.duplicates,
         rejected: answer.rejected,
+        beyond_quota: decision.beyond_quota,
     };
     let stored = Stored {
         batch: write.batch,
@@ -127,6 +149,17 @@ fn stored(write: &Write, decision: &mut Decision) -> (Stored, Counts) {
         received_at: write.at,
     };
     (stored, counts)
+}
+
+/// A tenant as a row has it.
+fn tenant_of_row(text: &str) -> Result<TenantId, Error> {
+    let broken = |error| Error::caused(ErrorKind::Corrupt, format!("`{text}` is not a tenant"), error);
+    TenantId::new(text).map_err(broken)
+}
+
+/// What [`IngestStore::unmeasured`] asks for.
+fn place_of(after: Option<Unmeasured>) -> (String, String) {
+    after.map_or_else(Default::default, |last| (last.tenant.to_string(), last.id))
 }
 
 /// The event of an effect.

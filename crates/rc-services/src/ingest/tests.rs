@@ -1,4 +1,5 @@
 mod codes;
 mod crash;
 mod http;
+mod storage;
 mod world;

@@ -7,6 +7,7 @@ use crate::fault::Outcome;
 
 mod key;
 mod list;
+mod usage;
 
 /// Tenants and their API keys.
 #[derive(Debug, clap::Args)]
@@ -19,12 +20,14 @@ pub(crate) struct Args {
 enum Verb {
     List(list::Args),
     Key(key::Args),
+    Usage(usage::Args),
 }
 
 pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> {
     match args.verb {
         Verb::List(args) => list::run(cx, args).await,
         Verb::Key(args) => key::run(cx, args).await,
+        Verb::Usage(args) => usage::run(cx, args).await,
     }
 }
 

@@ -19,6 +19,8 @@ mod platform;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
+mod quotas;
+#[cfg(test)]
 mod real_documents;
 #[cfg(test)]
 mod reload;

@@ -398,6 +398,32 @@ pub(super) async fn a_wait_ends_when_the_documents_are_there(world: &World) {
     );
 }
 
+/// What an event of a document carried is what is counted, whatever is in it.
+pub(super) async fn sizes_are_those_of_the_events(world: &World) {
+    let client = Client::new(world);
+    let sent = Document {
+        attrs: [("lang".to_owned(), "en\"\u{7}".to_owned())].into(),
+        time: rc_model::Timestamp::parse("2026-01-02T03:04:05Z"),
+        ..document("a", "Tit\u{fc}l", "line\nline \u{1F600}")
+    };
+    let bytes = sent.to_payload().len();
+    world.put("acme", [sent, document("b", "", "x")]).await;
+    let sizes = |wanted: Value| {
+        let body = Bytes::from(wanted.to_string());
+        client.send(Request::post("/-/sizes").body(body).unwrap())
+    };
+    let answer = sizes(json!({"tenant": "acme", "ids": ["b", "nobody", "a"]})).await;
+    let of_b = r#"{"id":"b","text":"x"}"#.len();
+    assert_eq!(answer.json(), json!({"sizes": [["b", 1, of_b], ["a", 1, bytes]]}));
+    assert_eq!(
+        sizes(json!({"tenant": "globex", "ids": ["a"]})).await.json(),
+        json!({"sizes": []})
+    );
+    let many: Vec<String> = (0..1_001).map(|number| number.to_string()).collect();
+    let refused = sizes(json!({"tenant": "acme", "ids": many})).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+}
+
 pub(super) async fn equal_reads_at_the_same_time_share_nothing_between_tenants(world: &World) {
     let client = Client::new(world);
     world.put("acme", [document("a", "", "acme's word")]).await;

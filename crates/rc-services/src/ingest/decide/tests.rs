@@ -17,6 +17,7 @@ fn write(work: Work) -> Write {
         key: Some("k".to_owned()),
         request_hash: [0; 32],
         work,
+        quota: None,
         full: true,
         batch: Uuid::nil(),
         at: Timestamp::from_unix_ms(0),
@@ -109,6 +110,7 @@ fn versions_have_no_gaps_over_any_history() {
         };
         let mut known = HashMap::new();
         let mut replayed: HashMap<String, Current> = HashMap::new();
+        let mut stored = 0;
         for _ in 0..20 {
             let id = |n: u64| format!("d{n}");
             let work = if random(5) == 0 {
@@ -130,9 +132,16 @@ fn versions_have_no_gaps_over_any_history() {
                     version: effect.version,
                     fingerprint: effect.fingerprint,
                     deleted: effect.event_type == document::DELETED,
+                    bytes: match effect.event_type {
+                        document::DELETED => 0,
+                        _ => effect.payload.len() as u64,
+                    },
                 };
                 replayed.insert(effect.id.clone(), current);
             }
+            stored += decision.growth;
+            let bytes: u64 = known.values().map(|current| current.bytes).sum();
+            assert_eq!(stored, signed(bytes), "seed {seed}");
             for (id, current) in &decision.changed {
                 assert_eq!(replayed[id], *current, "seed {seed}");
             }

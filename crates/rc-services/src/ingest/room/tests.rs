@@ -83,6 +83,7 @@ async fn events_that_nobody_reads_refuse_documents_until_the_reader_is_back() {
         key: Some("k".to_owned()),
         request_hash: [1; 32],
         work: Work::Put(items),
+        quota: None,
         full: false,
         batch: receive::batch_id(&*clock),
         at: clock.now(),

@@ -13,21 +13,23 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use rc_model::{Clock, TenantId, Timestamp};
 use rc_serve::Tree;
-use rc_store::{Error, Migration, Migrations, Postgres, TenantSql, row_security};
+use rc_store::{Error, Migration, Migrations, Param, Postgres, TenantSql, row_security};
 use uuid::Uuid;
 
-use super::{IngestStore, Outcome, Stored};
+use super::{IngestStore, Outcome, Stored, place_of, tenant_of_row};
 use crate::ingest::decide::Write;
 use crate::ingest::limits;
+use crate::ingest::storage::{Recount, Unmeasured, Usage};
 use committer::Committer;
 
 pub(super) const MIGRATIONS: Migrations = Migrations::new(
     "ingest",
-    &[Migration {
-        number: 1,
-        name: "create_documents_and_requests",
-        up: concat!(
-            "
+    &[
+        Migration {
+            number: 1,
+            name: "create_documents_and_requests",
+            up: concat!(
+                "
 CREATE TABLE documents (
     tenant text NOT NULL,
     id text NOT NULL,
@@ -50,16 +52,68 @@ CREATE TABLE requests (
 CREATE UNIQUE INDEX requests_key ON requests (tenant, route, key) WHERE key IS NOT NULL;
 CREATE INDEX requests_received ON requests (received_ms);
 ",
-            row_security!("documents"),
-            row_security!("requests")
-        ),
-        down: "DROP TABLE requests; DROP TABLE documents;",
-    }],
+                row_security!("documents"),
+                row_security!("requests")
+            ),
+            down: "DROP TABLE requests; DROP TABLE documents;",
+        },
+        Migration {
+            number: 2,
+            name: "create_storage",
+            // Documents that are there get their sizes later: only the read model has their contents.
+            up: concat!(
+                "
+ALTER TABLE documents ADD COLUMN bytes bigint CHECK (bytes >= 0);
+UPDATE documents SET bytes = 0 WHERE deleted;
+CREATE INDEX documents_unmeasured ON documents (tenant, id) WHERE bytes IS NULL;
+CREATE TABLE storage (
+    tenant text PRIMARY KEY,
+    used bigint NOT NULL CHECK (used >= 0)
+);
+",
+                row_security!("storage")
+            ),
+            down: "
+DROP TABLE storage;
+ALTER TABLE documents DROP COLUMN bytes;
+",
+        },
+    ],
 );
 
 /// By the primary key.
 const FIND_BATCH: TenantSql =
     TenantSql::new("SELECT batch, answer, docs, received_ms FROM requests WHERE tenant = $1 AND batch = $2");
+
+/// By `documents_unmeasured`.
+const USAGE: TenantSql = TenantSql::new(
+    "SELECT coalesce((SELECT used FROM storage WHERE tenant = $1), 0),
+            (SELECT count(*) FROM documents WHERE tenant = $1 AND bytes IS NULL)",
+);
+
+/// By the primary key, all of the tenant's documents.
+const COUNT: TenantSql =
+    TenantSql::new("SELECT coalesce(sum(bytes), 0)::bigint FROM documents WHERE tenant = $1");
+
+const SET_USED: TenantSql = TenantSql::new(
+    "INSERT INTO storage (tenant, used) VALUES ($1, $2) ON CONFLICT (tenant) DO UPDATE SET used = excluded.used",
+);
+
+/// By `documents_unmeasured`.
+const UNMEASURED: &str = "SELECT tenant, id, version FROM documents
+     WHERE bytes IS NULL AND (tenant, id) > ($1, $2) ORDER BY tenant, id LIMIT $3";
+
+/// By the primary key.
+const MEASURE: TenantSql = TenantSql::new(
+    "WITH measured AS (
+         UPDATE documents SET bytes = found.bytes
+         FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS found (id, version, bytes)
+         WHERE tenant = $1 AND documents.id = found.id AND documents.version = found.version
+           AND documents.bytes IS NULL
+         RETURNING documents.bytes
+     )
+     SELECT coalesce(sum(bytes), 0)::bigint FROM measured",
+);
 
 /// By `requests_received`.
 const PRUNE: &str = "DELETE FROM requests WHERE (tenant, batch) IN (
@@ -104,6 +158,83 @@ impl IngestStore for PostgresIngestStore {
             let found = row.as_ref().map(group::read_stored).transpose()?;
             tx.commit().await?;
             Ok(found)
+        })
+    }
+
+    fn usage<'s>(&'s self, tenant: &'s TenantId) -> BoxFuture<'s, Result<Usage, Error>> {
+        Box::pin(async move {
+            let mut client = self.pg.client().await?;
+            let tx = client.tenant(tenant).await?;
+            let row = tx.query_opt(USAGE, &[]).await?;
+            tx.commit().await?;
+            let Some(row) = row else {
+                return Ok(Usage::default());
+            };
+            Ok(Usage {
+                used: group::bytes_of_sql(row.try_get(0)?),
+                unmeasured: group::bytes_of_sql(row.try_get(1)?),
+            })
+        })
+    }
+
+    fn recount<'s>(&'s self, tenant: &'s TenantId) -> BoxFuture<'s, Result<Recount, Error>> {
+        Box::pin(async move {
+            let mut client = self.pg.client().await?;
+            let tx = client.tenant(tenant).await?;
+            // Nobody writes documents of the tenant meanwhile.
+            let [_, used, counted] = tx
+                .flight(&[(group::LOCK, &[]), (group::USED, &[]), (COUNT, &[])])
+                .await?;
+            let before = group::used(&used)?;
+            let counted = group::used(&counted)?;
+            tx.commit_after(&[(SET_USED, &[&group::bytes_to_sql(counted)])])
+                .await?;
+            Ok(Recount { before, counted })
+        })
+    }
+
+    fn unmeasured(&self, after: Option<Unmeasured>) -> BoxFuture<'_, Result<Vec<Unmeasured>, Error>> {
+        Box::pin(async move {
+            let (tenant, id) = place_of(after);
+            let mut client = self.pg.client().await?;
+            let tx = client.system().await?;
+            let limit = limits::MEASURE_ROWS_MAX;
+            let rows = tx.query(UNMEASURED, &[&tenant, &id, &limit]).await?;
+            tx.commit().await?;
+            rows.iter()
+                .map(|row| {
+                    Ok(Unmeasured {
+                        tenant: tenant_of_row(row.try_get(0)?)?,
+                        id: row.try_get(1)?,
+                        version: group::bytes_of_sql(row.try_get(2)?),
+                    })
+                })
+                .collect()
+        })
+    }
+
+    fn measure<'s>(
+        &'s self,
+        tenant: &'s TenantId,
+        sizes: Vec<(String, u64, u64)>,
+    ) -> BoxFuture<'s, Result<(), Error>> {
+        Box::pin(async move {
+            let ids: Vec<&str> = sizes.iter().map(|(id, _, _)| id.as_str()).collect();
+            let versions: Vec<i64> = sizes
+                .iter()
+                .map(|(_, version, _)| group::bytes_to_sql(*version))
+                .collect();
+            let bytes: Vec<i64> = sizes
+                .iter()
+                .map(|(_, _, bytes)| group::bytes_to_sql(*bytes))
+                .collect();
+            let mut client = self.pg.client().await?;
+            let tx = client.tenant(tenant).await?;
+            // As a writer, so that sizes and their sum change together for everybody.
+            let measure: [Param<'_>; 3] = [&ids, &versions, &bytes];
+            let [_, found] = tx.flight(&[(group::LOCK, &[]), (MEASURE, &measure)]).await?;
+            let found = group::bytes_to_sql(group::used(&found)?);
+            tx.commit_after(&[(group::SETTLE, &[&found])]).await
         })
     }
 

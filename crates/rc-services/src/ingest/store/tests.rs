@@ -1,6 +1,7 @@
 //! One suite of claims, run on both stores.
 
 mod spans;
+mod storage;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -151,6 +152,7 @@ pub(super) fn write(key: &str, body: u8, items: Vec<Item>) -> Write {
         key: Some(key.to_owned()),
         request_hash: [body; 32],
         work: Work::Put(items),
+        quota: None,
         full: true,
         batch: Uuid::new_v7(uuid::Timestamp::now(uuid::NoContext)),
         at,
@@ -442,7 +444,12 @@ async fn suite(world: &World) {
     concurrent_writers_leave_no_gaps(world).await;
     keys_are_free_after_their_time(world).await;
     a_large_batch_is_one_commit(world).await;
+    storage::what_does_not_fit_is_refused_whole_and_the_rest_goes_on(world).await;
+    storage::writers_at_once_do_not_pass_the_limit_together(&[world.store.as_ref()], world).await;
+    storage::a_recount_repairs_a_ledger_that_is_wrong(world).await;
     a_request_is_stored_whole_or_not_at_all(world).await;
+    // After all of the above: requests that failed, were repeated, came at once.
+    storage::the_ledger_is_what_the_documents_are(world, "acme").await;
     world.store.close().await;
     let closed = world
         .store

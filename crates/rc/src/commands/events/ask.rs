@@ -37,7 +37,7 @@ pub(super) async fn find<T: DeserializeOwned>(
 }
 
 /// Has something done by `service`; an answer that is lost is not asked for again.
-pub(super) async fn act<T: DeserializeOwned>(
+pub(crate) async fn act<T: DeserializeOwned>(
     cx: &Cx,
     service: Builtin,
     target: &str,
@@ -80,7 +80,7 @@ async fn send<T: DeserializeOwned>(
 }
 
 /// For `--reason`.
-pub(super) fn reason(text: &str) -> Result<String, String> {
+pub(crate) fn reason(text: &str) -> Result<String, String> {
     Reason::check(text).map(|()| text.to_owned())
 }
 

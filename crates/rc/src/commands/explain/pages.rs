@@ -166,6 +166,7 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     "RC-ING-031"
     "RC-ING-032"
     "RC-ING-033"
+    "RC-ING-034"
     "RC-JDG-001"
     "RC-JDG-002"
     "RC-JDG-003"

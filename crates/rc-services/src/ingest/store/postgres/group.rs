@@ -12,11 +12,12 @@ use uuid::Uuid;
 
 use super::super::{Kept, Outcome, Stored, event, kept_since, stored};
 use crate::document::Fingerprint;
-use crate::ingest::decide::{Current, Route, Write, decide};
+use crate::ingest::decide::{Current, Route, Write};
+use crate::ingest::storage::{Ledger, decide_within};
 
 /// Serialises a tenant's writers; `tenant` is hashed, and two tenants with one hash only wait for each other.
 /// The first number is ours among advisory locks (`RCIN`).
-const LOCK: TenantSql = TenantSql::new(
+pub(super) const LOCK: TenantSql = TenantSql::new(
     "SELECT pg_advisory_xact_lock(1380141390, hashtext(tenant)) IS NULL
      FROM (VALUES ($1::text)) AS writer (tenant) WHERE tenant = $1",
 );
@@ -36,7 +37,7 @@ const FORGET: TenantSql = TenantSql::new("DELETE FROM requests WHERE tenant = $1
 /// By the primary key, one id at a time, as [`FIND_KEYS`].
 const KNOWN: TenantSql = TenantSql::new(
     "SELECT known.* FROM unnest($2::text[]) AS asked (id) CROSS JOIN LATERAL (
-         SELECT id, version, fingerprint, deleted FROM documents
+         SELECT id, version, fingerprint, deleted, bytes FROM documents
          WHERE tenant = $1 AND id = asked.id LIMIT 1
      ) AS known",
 );
@@ -44,17 +45,27 @@ const KNOWN: TenantSql = TenantSql::new(
 /// For documents that are not there: the tenant's lock keeps it so. `ON CONFLICT` looks before it writes, which is
 /// four tenths of what the row costs.
 const INSERT: TenantSql = TenantSql::new(
-    "INSERT INTO documents (tenant, id, version, fingerprint, deleted)
-     SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::bytea[], $5::boolean[])",
+    "INSERT INTO documents (tenant, id, version, fingerprint, deleted, bytes)
+     SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::bytea[], $5::boolean[], $6::bigint[])",
 );
 
 /// For documents that are there: by the primary key, one at a time. An `UPDATE` of them would be a join, with the
 /// choice of a plan that reads all.
 const UPSERT: TenantSql = TenantSql::new(
-    "INSERT INTO documents (tenant, id, version, fingerprint, deleted)
-     SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::bytea[], $5::boolean[])
+    "INSERT INTO documents (tenant, id, version, fingerprint, deleted, bytes)
+     SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::bytea[], $5::boolean[], $6::bigint[])
      ON CONFLICT (tenant, id) DO UPDATE SET
-         version = excluded.version, fingerprint = excluded.fingerprint, deleted = excluded.deleted",
+         version = excluded.version, fingerprint = excluded.fingerprint, deleted = excluded.deleted,
+         bytes = excluded.bytes",
+);
+
+/// By the primary key.
+pub(super) const USED: TenantSql = TenantSql::new("SELECT used FROM storage WHERE tenant = $1");
+
+/// What is given back was counted once; the bound is for a ledger that somebody changed by hand.
+pub(super) const SETTLE: TenantSql = TenantSql::new(
+    "INSERT INTO storage (tenant, used) VALUES ($1, greatest(0, $2::bigint))
+     ON CONFLICT (tenant) DO UPDATE SET used = greatest(0, storage.used + $2::bigint)",
 );
 
 const KEEP: TenantSql = TenantSql::new(
@@ -84,6 +95,7 @@ struct Group<'w> {
     /// The documents that are there, before the group.
     there: HashSet<Arc<str>>,
     known: HashMap<Arc<str>, Current>,
+    ledger: Ledger,
     keys: HashMap<(&'static str, String), Kept>,
     expired: Vec<Uuid>,
     changed: HashMap<String, Current>,
@@ -105,9 +117,15 @@ impl<'w> Group<'w> {
         ids.sort_unstable();
         ids.dedup();
         // Under READ COMMITTED each statement sees what the previous holder of the lock committed.
-        let [_, kept, known] = tx
-            .flight(&[(LOCK, &[]), (FIND_KEYS, &[&routes, &keys]), (KNOWN, &[&ids])])
+        let [_, kept, known, used_row] = tx
+            .flight(&[
+                (LOCK, &[]),
+                (FIND_KEYS, &[&routes, &keys]),
+                (KNOWN, &[&ids]),
+                (USED, &[]),
+            ])
             .await?;
+        group.ledger = Ledger::new(used(&used_row)?);
         let since = writes.iter().map(|write| kept_since(write.at)).min();
         for row in &kept {
             let stored = read_stored(row)?;
@@ -132,8 +150,10 @@ impl<'w> Group<'w> {
         if let Some(kept) = key.as_ref().and_then(|key| self.keys.get(key)) {
             return kept.clone().outcome(write);
         }
-        let Some(mut decision) = decide(write, &mut self.known) else {
-            return Outcome::NoDocument;
+        let mut decision = match decide_within(write, &mut self.known, &mut self.ledger) {
+            Ok(Some(decision)) => decision,
+            Ok(None) => return Outcome::NoDocument,
+            Err(over) => return Outcome::OverQuota(over),
         };
         self.changed.extend(decision.changed.drain(..));
         let effects = decision.effects.drain(..);
@@ -156,19 +176,22 @@ impl<'w> Group<'w> {
         let (known, new) = (Documents::of(known), Documents::of(new));
         let events = Columns::of(tx.tenant(), &self.events)?;
         let requests = Requests::of(&self.requests);
-        let (forget, insert, upsert, append, keep): ([Param<'_>; 1], _, _, _, _) = (
+        let growth = self.ledger.reserved();
+        let (forget, settle, insert, upsert, append, keep): ([Param<'_>; 1], [Param<'_>; 1], _, _, _, _) = (
             [&self.expired],
+            [&growth],
             new.params(),
             known.params(),
             events.params(),
             requests.params(),
         );
-        let statements: [(bool, TenantSql, &[Param<'_>]); 5] = [
+        let statements: [(bool, TenantSql, &[Param<'_>]); 6] = [
             (self.expired.is_empty(), FORGET, &forget),
             (new.ids.is_empty(), INSERT, &insert),
             (known.ids.is_empty(), UPSERT, &upsert),
             (self.events.is_empty(), outbox::INSERT, &append),
             (self.requests.is_empty(), KEEP, &keep),
+            (growth == 0, SETTLE, &settle),
         ];
         let needed: Vec<_> = statements
             .iter()
@@ -188,6 +211,7 @@ struct Documents<'g> {
     versions: Vec<i64>,
     fingerprints: Vec<&'g [u8]>,
     deleted: Vec<bool>,
+    bytes: Vec<i64>,
 }
 
 impl<'g> Documents<'g> {
@@ -199,11 +223,21 @@ impl<'g> Documents<'g> {
             versions: rows.iter().map(|(_, current)| version(current)).collect(),
             fingerprints: rows.iter().map(|(_, current)| &current.fingerprint[..]).collect(),
             deleted: rows.iter().map(|(_, current)| current.deleted).collect(),
+            bytes: rows
+                .iter()
+                .map(|(_, current)| bytes_to_sql(current.bytes))
+                .collect(),
         }
     }
 
-    fn params(&self) -> [Param<'_>; 4] {
-        [&self.ids, &self.versions, &self.fingerprints, &self.deleted]
+    fn params(&self) -> [Param<'_>; 5] {
+        [
+            &self.ids,
+            &self.versions,
+            &self.fingerprints,
+            &self.deleted,
+            &self.bytes,
+        ]
     }
 }
 
@@ -266,7 +300,24 @@ fn read_current(row: &Row) -> Result<Current, Error> {
         version: u64::try_from(version).unwrap_or(0),
         fingerprint: Fingerprint::try_from(fingerprint).map_err(|_short| broken())?,
         deleted: row.try_get(3)?,
+        bytes: row.try_get::<_, Option<i64>>(4)?.map_or(0, bytes_of_sql),
     })
+}
+
+/// The one number of `rows`, if there is a row.
+pub(super) fn used(rows: &[Row]) -> Result<u64, Error> {
+    match rows.first() {
+        Some(row) => Ok(bytes_of_sql(row.try_get(0)?)),
+        None => Ok(0),
+    }
+}
+
+pub(super) fn bytes_to_sql(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+pub(super) fn bytes_of_sql(bytes: i64) -> u64 {
+    u64::try_from(bytes).unwrap_or(0)
 }
 
 fn route_of(text: &str) -> Result<&'static str, Error> {
