@@ -341,6 +341,29 @@ fn a_service_that_fails_for_all_is_left_alone_and_asked_again_when_it_works() {
 }
 
 #[test]
+fn a_service_that_says_when_and_one_that_is_not_there_open_no_circuit() {
+    let sheds = Service::start(|_, stream| answer(stream, 503, "Retry-After: 1\r\n"));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = rc_traffic::Endpoint::Tcp(taken.local_addr().unwrap());
+    drop(taken);
+    for (endpoint, own) in [(sheds.endpoint(), true), (gone, false)] {
+        let live = Setup::to(vec![endpoint])
+            .spec(|spec| spec.upstreams[0].health = Health::default())
+            .start();
+        // Workers bring what they counted once a second.
+        for _ in 0..5 {
+            for _ in 0..30 {
+                let reply = ask_as(&live, "acme");
+                assert_eq!((reply.status, reply.text() == "ok"), (503, own), "{reply:?}");
+                assert!(own || reply.problem().code == "RC-GW-017", "{reply:?}");
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        live.expect_metric(r#"rc_traffic_circuits_opened_total{service="up"} 0"#);
+    }
+}
+
+#[test]
 fn an_answer_that_does_not_begin_when_such_answers_do_is_504_and_one_that_takes_long_to_end_is_whole() {
     let service = Service::start(|seen, stream| {
         if seen.line().contains("hole") {
