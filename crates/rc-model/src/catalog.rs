@@ -48,6 +48,11 @@ pub struct Service {
     /// The program and its arguments, for a service of your own. It must listen on `127.0.0.1:$PORT`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
+    /// The program and its arguments that make what `command` starts, such as `[cargo, build]`. It runs in the
+    /// project's folder with `env`, when the platform starts and when it changes here; what it prints is in the
+    /// service's log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub build: Vec<String>,
     /// Environment variables for `command`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("writeOnly" = true))]
@@ -276,6 +281,7 @@ impl Service {
             owner,
             oncall: None,
             command: Vec::new(),
+            build: Vec::new(),
             env: BTreeMap::new(),
             port: None,
             ready: None,

@@ -286,6 +286,7 @@ pub const UP: &[Code] = &[
     code("RC-UP-008", "no log of that service"),
     code("RC-UP-009", "the supervisor ended while it started"),
     code("RC-UP-010", "a process cannot be ended"),
+    code("RC-UP-011", "a build failed"),
 ];
 
 /// All areas in alphabetical order.

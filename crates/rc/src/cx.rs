@@ -161,6 +161,25 @@ impl Cx {
             .collect()
     }
 
+    /// What builds get beyond [`Self::child_env`]: where compilers and packages are. Documented in `rc up`.
+    pub(crate) fn build_env(&self) -> std::collections::BTreeMap<String, String> {
+        const PASSED: [&str; 9] = [
+            "CARGO_HOME",
+            "RUSTUP_HOME",
+            "RUSTUP_TOOLCHAIN",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "NO_PROXY",
+            "http_proxy",
+            "https_proxy",
+            "no_proxy",
+        ];
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| PASSED.contains(&name.as_str()))
+            .collect()
+    }
+
     /// `--output json`?
     pub(crate) fn json(&self) -> bool {
         self.output == Output::Json

@@ -198,15 +198,18 @@ impl<'a> Catalog<'a> {
     fn check_program(&self, service: &Entry, problems: &mut Vec<Diagnostic>) {
         let command = service.value.entry("command");
         let words = command.map_or(&[][..], |command| command.value.items());
-        if words.first().is_some_and(|word| word.as_text() == Some("")) {
-            problems.push(
-                self.error(
-                    "RC-CFG-008",
-                    words[0].span,
-                    "the program of `command` must not be empty",
-                )
-                .hint("the first item is the program, the others are its arguments"),
-            );
+        for key in ["command", "build"] {
+            let first = service.value.get(key).and_then(|words| words.items().first());
+            if let Some(first) = first.filter(|first| first.as_text() == Some("")) {
+                problems.push(
+                    self.error(
+                        "RC-CFG-008",
+                        first.span,
+                        format!("the program of `{key}` must not be empty"),
+                    )
+                    .hint("the first item is the program, the others are its arguments"),
+                );
+            }
         }
         if let Some(env) = service.value.entry("env") {
             self.check_env(env, problems);
@@ -260,7 +263,7 @@ impl<'a> Catalog<'a> {
     }
 
     fn check_builtin(&self, service: &Entry, problems: &mut Vec<Diagnostic>) {
-        for key in ["port", "env", "ready"] {
+        for key in ["build", "port", "env", "ready"] {
             let Some(entry) = service
                 .value
                 .entry(key)

@@ -281,7 +281,7 @@ proptest::proptest! {
     #[test]
     fn the_check_and_the_types_agree(
         service in proptest::collection::vec((proptest::sample::select(vec![
-            "oncall", "command", "env", "port", "ready", "needs", "routes", "drain",
+            "oncall", "command", "build", "env", "port", "ready", "needs", "routes", "drain",
         ]), value()), 0..4),
         tenant in proptest::collection::vec((proptest::sample::select(vec![
             "demo", "rps", "timeout", "body_max", "residency",

@@ -8,6 +8,7 @@ use crate::cx::Cx;
 
 mod machine;
 mod platform;
+mod programs;
 mod project;
 mod store;
 
@@ -100,7 +101,12 @@ pub(crate) async fn run(cx: &Cx, _args: Args) -> Result<Outcome, miette::Report>
         },
         Group {
             group: "project",
-            checks: [files, project::state(&layout)].concat(),
+            checks: [
+                files,
+                programs::checks(cx, model.as_ref()),
+                project::state(&layout),
+            ]
+            .concat(),
         },
         Group {
             group: "store",

@@ -10,9 +10,11 @@ use crate::cx::Cx;
 use crate::fault::Fault;
 
 mod audit;
+mod build;
 pub(crate) mod client;
 mod control;
 mod detach;
+mod failure;
 mod keys;
 mod plan;
 mod run;
@@ -38,10 +40,14 @@ use screen::{Event, Forward, Screen, Show as _};
 /// A valid change of the files is applied while it runs: services are added, removed and started anew as
 /// needed. An invalid one is refused and told; what was in force stays.
 ///
+/// What has a `build` in the catalog is built first, one after the other; a build that fails starts nothing. It runs
+/// at each start: whether there is something to do is known to its own tool. Meanwhile `rc logs NAME -f` shows it.
+///
 /// Services get a clean environment: PATH, HOME, USER, LOGNAME, SHELL, LANG, LC_ALL, LC_CTYPE, TZ, TMPDIR,
 /// RUST_BACKTRACE, SSL_CERT_FILE and SSL_CERT_DIR as they are here, and what the catalog says. Our own also
 /// get RC_STORE_URL, RC_BUS_URL, and where spans go: OTEL_EXPORTER_OTLP_ENDPOINT, _TRACES_ENDPOINT, _HEADERS,
-/// _TRACES_HEADERS and _CERTIFICATE.
+/// _TRACES_HEADERS and _CERTIFICATE. Builds get what services get, and CARGO_HOME, RUSTUP_HOME, RUSTUP_TOOLCHAIN,
+/// HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Run in the background; return when everything is ready, or say why it is not
@@ -70,7 +76,7 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
     })?;
     let layout = run::open_project(cx)?;
     if let Some(owner) = client::held(&layout)? {
-        return Err(run::already_runs(Some(&owner)).into());
+        return Err(failure::already_runs(Some(&owner)).into());
     }
     if !cx.json() {
         let name = model

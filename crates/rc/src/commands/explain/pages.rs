@@ -234,6 +234,7 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     "RC-UP-008"
     "RC-UP-009"
     "RC-UP-010"
+    "RC-UP-011"
 };
 
 /// The page of the code `code`, written as in the table.

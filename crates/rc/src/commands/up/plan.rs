@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rc_model::catalog::{Builtin, Service};
+use rc_model::catalog::{Builtin, Method, Service};
 use rc_model::endpoints::{Endpoint, Endpoints};
 use rc_model::workspace::{Model, Sources};
 use rc_model::{Digest, Layout, ServiceId, TierId};
@@ -31,6 +31,8 @@ const NEARBY_PORTS: std::ops::Range<u16> = 8081..8100;
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) specs: Vec<ServiceSpec>,
+    /// What is built before they start: each is a run of a service's `build`, with its output in the service's log.
+    pub(super) builds: Vec<ServiceSpec>,
     pub(super) endpoints: Endpoints,
     pub(super) tiers: BTreeMap<ServiceId, TierId>,
     /// Where the platform answers; `None` without a gateway.
@@ -64,6 +66,8 @@ pub(super) struct Ground {
     pub(super) store_url: Option<String>,
     /// `RC_BUS_URL`, in the same way.
     pub(super) bus_url: Option<String>,
+    /// What builds get beyond what services get.
+    pub(super) build_env: BTreeMap<String, String>,
     /// Where spans go, handed to our own services only: it may hold a receiver's key.
     pub(super) otel: OtelEnv,
 }
@@ -73,6 +77,7 @@ impl Ground {
     pub(super) fn plan(&self, model: &Model, ports: &mut Ports) -> Result<Plan, Fault> {
         let mut plan = Plan {
             specs: Vec::new(),
+            builds: Vec::new(),
             endpoints: Endpoints::default(),
             tiers: BTreeMap::new(),
             url: None,
@@ -118,6 +123,9 @@ impl Ground {
                     let endpoint = Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
                     let address = endpoint.to_string();
                     plan.endpoints.services.insert(id.clone(), endpoint);
+                    if !service.build.is_empty() {
+                        plan.builds.push(self.build(id, service));
+                    }
                     self.users(id, service, port, address)
                 }
             };
@@ -200,14 +208,7 @@ impl Ground {
     }
 
     fn users(&self, id: &ServiceId, service: &Service, port: u16, address: String) -> ServiceSpec {
-        let (program, args) = match service.command.as_slice() {
-            [program, args @ ..] => (
-                self.program_of(program),
-                args.iter().map(OsString::from).collect(),
-            ),
-            // The files' check refuses it; the guard says it again.
-            [] => (PathBuf::new(), Vec::new()),
-        };
+        let (program, args) = self.words(&service.command);
         let mut env = service.env.clone();
         env.insert("PORT".to_owned(), port.to_string());
         ServiceSpec {
@@ -224,6 +225,31 @@ impl Ground {
             ready_timeout: READY_USERS_MAX,
             kind: Kind::Guarded,
             ..self.common(id, service, address)
+        }
+    }
+
+    fn build(&self, id: &ServiceId, service: &Service) -> ServiceSpec {
+        let (program, args) = self.words(&service.build);
+        let mut env = self.build_env.clone();
+        env.extend(service.env.clone());
+        ServiceSpec {
+            program,
+            args,
+            env,
+            kind: Kind::Guarded,
+            ..self.common(id, service, String::new())
+        }
+    }
+
+    /// A command line of the files, as program and arguments.
+    fn words(&self, words: &[String]) -> (PathBuf, Vec<OsString>) {
+        match words {
+            [program, args @ ..] => (
+                self.program_of(program),
+                args.iter().map(OsString::from).collect(),
+            ),
+            // The files' check refuses it; the guard says it again.
+            [] => (PathBuf::new(), Vec::new()),
         }
     }
 
@@ -364,6 +390,17 @@ fn holder(address: SocketAddr) -> String {
     procfs::listener(address).map_or_else(String::new, |holder| {
         format!(" by pid {} ({})", holder.pid, holder.command)
     })
+}
+
+/// What a person can look at of the services of their own.
+pub(super) fn try_urls(model: &Model, url: &str) -> Vec<String> {
+    let services = model.catalog.services.iter();
+    services
+        .filter(|(id, service)| service.builtin(id).is_none())
+        .flat_map(|(_, service)| &service.routes)
+        .filter(|route| route.methods.is_empty() || route.methods.contains(&Method::Get))
+        .map(|route| format!("{url}{}", route.path))
+        .collect()
 }
 
 /// An address that a client on this machine can use.

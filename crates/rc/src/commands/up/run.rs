@@ -12,7 +12,8 @@ use rc_runtime::journal::JournalOptions;
 use rc_runtime::lock::{Lock, LockError, Owner};
 use rc_runtime::machine::Policy;
 use rc_runtime::{
-    Board, Handle, ProcessOptions, ProcessTarget, State, Summary, Supervisor, own_program, sweep_leftovers,
+    Handle, ProcessOptions, ProcessTarget, ServiceSpec, Summary, Supervisor, Target, own_program,
+    sweep_leftovers,
 };
 use rc_serve::{Edge, Metrics, Readiness, Tree, edge};
 use tokio::sync::oneshot;
@@ -20,9 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::audit::target::Watched;
 use super::audit::{Audit, End as Ending, own_user};
+use super::build::{self, Built};
 use super::control::{AUDIT, Control, Facts};
+use super::failure::{Refusal, already_runs, crashed, late};
 use super::keys;
-use super::plan::{Ground, Plan, Ports, keep_in_force, prepare_state, unusable, write_endpoints};
+use super::plan::{Ground, Plan, Ports, keep_in_force, prepare_state, try_urls, unusable, write_endpoints};
 use super::screen::{Event, Show};
 use super::signals::Signals;
 use super::watch::Watch;
@@ -84,25 +87,6 @@ pub(super) fn take_lock(layout: &Layout, detached: bool) -> Result<Lock, Fault> 
     })
 }
 
-/// The answer to a second `rc up`.
-pub(super) fn already_runs(owner: Option<&Owner>) -> Fault {
-    let who = owner.map_or_else(String::new, |owner| {
-        let place = if owner.detached {
-            "in the background"
-        } else {
-            "in the foreground of another terminal"
-        };
-        format!(
-            ": pid {}, since {}, {place}, for {}",
-            owner.pid,
-            owner.since,
-            owner.project.display()
-        )
-    });
-    Fault::no("RC-UP-001", format!("the platform already runs{who}"))
-        .hint("`rc status` shows it, `rc logs -f` follows it, `rc down` stops it")
-}
-
 /// Runs the platform until somebody ends it.
 pub(super) async fn run(
     cx: &Cx,
@@ -122,10 +106,12 @@ pub(super) async fn run(
         program: program.clone(),
         store_url: cx.env.store_url.clone(),
         bus_url: cx.env.bus_url.clone(),
+        build_env: cx.build_env(),
         otel: cx.env.otel.clone(),
     };
+    let watch = Watch::new(layout.project());
     let mut ports = Ports::default();
-    let plan = ground.plan(&model, &mut ports)?;
+    let mut plan = ground.plan(&model, &mut ports)?;
     write_endpoints(&layout, &plan.endpoints)?;
     keep_in_force(&layout, &Sources::from_dir(layout.project()), &model)?;
     for text in plan.notes.clone() {
@@ -145,7 +131,8 @@ pub(super) async fn run(
     }
     let target = ProcessTarget::new(options(cx, scope, program), SystemClock::shared());
     let target = Arc::new(Watched::new(target, audit.facts()));
-    let (supervisor, handle) = Supervisor::new(target, SystemClock::shared(), Policy::default());
+    let services: Arc<dyn Target> = Arc::clone(&target) as _;
+    let (supervisor, handle) = Supervisor::new(services, SystemClock::shared(), Policy::default());
     let control = control(&layout, &model, &plan, &call, handle.clone(), readiness.clone());
     let tree = Tree::new();
     let edge = Edge {
@@ -159,10 +146,34 @@ pub(super) async fn run(
     };
     edge::serve_uds(&layout.control_socket(), edge, &tree)
         .map_err(|error| unusable(&layout.state(), error))?;
+    let stop = control.stop.clone();
+    let interrupted = async {
+        tokio::select! {
+            () = signals.next() => {}
+            () = stop.cancelled() => {}
+        }
+    };
+    let built = build::run(target.unwatched(), &plan.builds, interrupted, show).await;
+    if !matches!(built, Ok(Built::All)) {
+        leave(&layout, &tree).await;
+        return built.map(|_| Outcome::No);
+    }
+    if !plan.builds.is_empty() {
+        // Ports that were free before the builds may be taken by now.
+        ports = Ports::default();
+        let again = ground.plan(&model, &mut ports);
+        match again.and_then(|plan| write_endpoints(&layout, &plan.endpoints).map(|()| plan)) {
+            Ok(again) => plan = again,
+            Err(fault) => {
+                leave(&layout, &tree).await;
+                return Err(fault);
+            }
+        }
+        control.set(|facts| facts.url.clone_from(&plan.url));
+    }
     audit.started(&model, call.detached).await?;
 
     let (ended, mut end) = oneshot::channel();
-    let stop = control.stop.clone();
     tree.spawn("supervisor", async move {
         // The receiver lives as long as `run` does.
         let _ = ended.send(supervisor.run(plan.specs, stop).await);
@@ -172,7 +183,9 @@ pub(super) async fn run(
         model,
         ground,
         ports,
-        watch: Watch::new(layout.project()),
+        watch,
+        target,
+        builds: plan.builds,
         control,
         handle,
         call,
@@ -180,6 +193,12 @@ pub(super) async fn run(
     };
     let result = platform.supervise(&mut signals, &mut end, show).await;
     platform.recorded(&result, show).await;
+    leave(&layout, &tree).await;
+    result
+}
+
+/// Ends what serves the control socket, and removes what says that a platform runs here.
+async fn leave(layout: &Layout, tree: &Tree) {
     // Whatever held on to the socket is told to go; the file goes last.
     let _ = tree.drain(CONTROL_DRAIN_MAX).await;
     let left = [
@@ -191,7 +210,6 @@ pub(super) async fn run(
         // A leftover is replaced by the next start.
         let _ = fs_err::remove_file(path);
     }
-    result
 }
 
 async fn sweep(scope: &str, model: &Model, show: &mut dyn Show) {
@@ -267,6 +285,10 @@ struct Platform<'a> {
     ground: Ground,
     ports: Ports,
     watch: Watch,
+    /// Where services run, and their builds.
+    target: Arc<Watched<ProcessTarget>>,
+    /// What was built for the files that are in force.
+    builds: Vec<ServiceSpec>,
     control: Control,
     handle: Handle,
     call: Call,
@@ -329,7 +351,7 @@ impl Platform<'_> {
                 }
                 changed = self.watch.changed(), if !stop.is_cancelled() => {
                     if let Some(sources) = changed {
-                        self.reload(&sources, show).await;
+                        self.reload(&sources, signals, show).await;
                     }
                 }
             }
@@ -358,16 +380,21 @@ impl Platform<'_> {
             Vec::new()
         });
         let took_ms = monotonic_ns().saturating_sub(self.call.began_ns) / 1_000_000;
+        let try_urls = status
+            .url
+            .as_deref()
+            .map_or_else(Vec::new, |url| try_urls(&self.model, url));
         UpReport {
             status,
             took_ms,
             keys,
+            try_urls,
         }
     }
 
     /// The files changed: all of it holds, or nothing changes.
-    async fn reload(&mut self, sources: &Sources, show: &mut dyn Show) {
-        match self.apply(sources).await {
+    async fn reload(&mut self, sources: &Sources, signals: &mut Signals, show: &mut dyn Show) {
+        match self.apply(sources, signals, show).await {
             Ok(Some(text)) => {
                 tracing::info!(digest = %self.model.digest, "the files changed: {text}");
                 show.show(&Event::Note {
@@ -396,7 +423,12 @@ impl Platform<'_> {
         }
     }
 
-    async fn apply(&mut self, sources: &Sources) -> Result<Option<String>, Refusal> {
+    async fn apply(
+        &mut self,
+        sources: &Sources,
+        signals: &mut Signals,
+        show: &mut dyn Show,
+    ) -> Result<Option<String>, Refusal> {
         let model = Model::read(sources).map_err(|problems| Refusal::of_files(&problems))?;
         if model.digest == self.model.digest {
             // Back to what is in force, perhaps after a refusal.
@@ -414,6 +446,9 @@ impl Platform<'_> {
             crate::bus::open(url, &self.control.clock)
                 .map_err(|fault| Refusal::new(format!("`bus.url` cannot be used: {fault}")))?;
         }
+        if self.build(&plan.builds, signals, show).await? == Built::Stopped {
+            return Ok(None);
+        }
         let recorded = self.audit.applying(self.model.digest, &model).await;
         recorded.map_err(Refusal::new)?;
         // New services are in the table before the gateway looks for them.
@@ -425,6 +460,7 @@ impl Platform<'_> {
             .await
             .map_err(|error| Refusal::new(error.to_string()))?;
         self.model = model;
+        self.builds = plan.builds;
         self.control.set(|facts| {
             facts.url = plan.url;
             facts.tiers = plan.tiers;
@@ -445,6 +481,36 @@ impl Platform<'_> {
         } else {
             parts.join("; ")
         }))
+    }
+
+    /// Builds what was not built yet; a signal meanwhile ends the platform.
+    async fn build(
+        &self,
+        builds: &[ServiceSpec],
+        signals: &mut Signals,
+        show: &mut dyn Show,
+    ) -> Result<Built, Refusal> {
+        let new: Vec<ServiceSpec> = builds
+            .iter()
+            .filter(|build| !self.builds.contains(build))
+            .cloned()
+            .collect();
+        let stop = &self.control.stop;
+        let interrupted = async {
+            tokio::select! {
+                () = signals.next() => self.control.set(|facts| {
+                    facts.ending = facts.ending.or(Some((own_user(), "signal")));
+                }),
+                () = stop.cancelled() => {}
+            }
+        };
+        let built = build::run(self.target.unwatched(), &new, interrupted, show)
+            .await
+            .map_err(|fault| Refusal::new(fault.to_string()))?;
+        if built == Built::Stopped {
+            stop.cancel();
+        }
+        Ok(built)
     }
 
     /// The last entry of the audit log.
@@ -500,79 +566,6 @@ impl Platform<'_> {
         show.show(&Event::Note { text });
         Ok(if up { Outcome::Done } else { Outcome::No })
     }
-}
-
-/// Why changed files are not taken.
-struct Refusal {
-    /// Each problem in one line.
-    lines: Vec<String>,
-    /// All of them, as a person reads them.
-    detail: String,
-}
-
-impl Refusal {
-    fn new(problem: String) -> Self {
-        Self {
-            detail: problem.clone(),
-            lines: vec![problem],
-        }
-    }
-
-    fn of_files(problems: &[rc_model::source::Diagnostic]) -> Self {
-        let errors: Vec<_> = problems.iter().filter(|problem| problem.is_error()).collect();
-        let detail: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        Self {
-            lines: errors
-                .iter()
-                .map(|error| rc_services::audit::problem(error))
-                .collect(),
-            detail: detail.join("\n"),
-        }
-    }
-}
-
-/// The fault of a start that ended in a crash loop.
-fn crashed(board: &Board) -> Fault {
-    let verdicts: Vec<String> = board
-        .crash_looped()
-        .map(|(id, status)| format!("`{id}` {}", status.reason.as_deref().unwrap_or("ended")))
-        .collect();
-    let first = board
-        .crash_looped()
-        .next()
-        .map(|(id, _)| id.to_string())
-        .unwrap_or_default();
-    Fault::world(
-        "RC-UP-004",
-        format!(
-            "the platform did not start: {}, again and again",
-            verdicts.join("; ")
-        ),
-    )
-    .hint(format!(
-        "its last lines are above; `rc logs {first}` shows more. Everything was stopped again"
-    ))
-}
-
-fn late(board: &Board, wait: Duration) -> Fault {
-    let missing: Vec<String> = board
-        .services
-        .iter()
-        .filter(|(_, status)| status.state != State::Ready)
-        .map(|(id, status)| match &status.reason {
-            Some(reason) => format!("`{id}` is {}: {reason}", status.state),
-            None => format!("`{id}` is {}", status.state),
-        })
-        .collect();
-    Fault::world(
-        "RC-UP-005",
-        format!(
-            "the platform was not ready within {} s: {}",
-            wait.as_secs(),
-            missing.join("; ")
-        ),
-    )
-    .hint("`rc logs` shows what the services said; `--wait` gives them longer. Everything was stopped again")
 }
 
 /// Makes the state folder ready and gives the project's layout, by its true path.

@@ -8,13 +8,18 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rc_model::ServiceId;
+use rc_model::catalog::Builtin;
 use rc_runtime::journal::level_of;
 use rc_runtime::{Board, ServiceStatus, State};
 use serde::{Deserialize, Serialize};
 
 use super::wire::UpReport;
 use crate::commands::logs::pretty;
+use crate::commands::platform::shell_word;
 use crate::cx::Cx;
+
+/// So many URLs of services of one's own are shown to be tried.
+const TRY_URLS_MAX: usize = 5;
 
 /// Something that a person should see.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -252,14 +257,21 @@ impl<'a> Screen<'a> {
             paint(self.cx.color, DIM, &state.display().to_string())
         ));
         text.push_str("\nTry\n");
+        let documents = status
+            .services
+            .iter()
+            .any(|service| service.service == Builtin::DocsApi.id());
         if let (Some(url), Some(key)) = (&status.url, report.keys.first()) {
-            text.push_str(&format!(
-                "  curl -H 'Authorization: Bearer {}' '{url}/search?q=hello'\n",
-                key.key
-            ));
+            let search = documents.then(|| format!("{url}/search?q=hello"));
+            for url in search.iter().chain(report.try_urls.iter().take(TRY_URLS_MAX)) {
+                let url = shell_word(url);
+                text.push_str(&format!("  curl -H 'Authorization: Bearer {}' {url}\n", key.key));
+            }
         }
-        text.push_str("  rc ingest PATH    take in files, folders or NDJSON\n");
-        text.push_str("  rc search WORDS   find them\n");
+        if documents {
+            text.push_str("  rc ingest PATH    take in files, folders or NDJSON\n");
+            text.push_str("  rc search WORDS   find them\n");
+        }
         text.push_str("  rc status         what runs, since when, where\n");
         text.push_str("  rc logs -f        what the services print\n");
         text.push_str(if status.detached {

@@ -124,6 +124,9 @@ pub(crate) struct UpReport {
     /// From the command to ready.
     pub(crate) took_ms: u64,
     pub(crate) keys: Vec<DemoKey>,
+    /// Paths of services of one's own that answer a GET through the gateway, as URLs.
+    #[serde(default)]
+    pub(crate) try_urls: Vec<String>,
 }
 
 /// `POST /v1/down`

@@ -28,6 +28,11 @@ impl<T: Target> Watched<T> {
             ends: Ends::default(),
         }
     }
+
+    /// The target itself, for what runs once and is no service.
+    pub(in crate::commands::up) fn unwatched(&self) -> &T {
+        &self.inner
+    }
 }
 
 fn tell(

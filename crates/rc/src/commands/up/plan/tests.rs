@@ -7,6 +7,7 @@ fn ground(dir: &Path) -> Ground {
         program: "/bin/rc".into(),
         store_url: Some("postgres://u:secret@h/d".to_owned()),
         bus_url: Some("nats://u:secret@h:4222".to_owned()),
+        build_env: BTreeMap::from([("CARGO_HOME".to_owned(), "/c".to_owned())]),
         otel: OtelEnv {
             headers: Some("api-key=secret".to_owned()),
             ..OtelEnv::default()
@@ -186,4 +187,34 @@ fn the_state_folder_is_for_its_owner_only() {
     fs_err::write(dir.path().join("file"), "").unwrap();
     let fault = prepare_state(&Layout::new(&dir.path().join("file"))).unwrap_err();
     assert!(fault.to_string().contains("cannot be used"));
+}
+
+#[test]
+fn a_build_is_run_as_its_service_but_without_a_port() {
+    let catalog = "services:
+  made: {tier: gold, owner: x, command: [./made], build: [make, all], env: {MODE: fast}}
+  bought: {tier: gold, owner: x, command: [bought]}
+";
+    let plan = ground(Path::new("/p"))
+        .plan(&model("", Some(catalog)), &mut Ports::default())
+        .unwrap();
+    let [build] = plan.builds.as_slice() else {
+        panic!("{:?}", plan.builds);
+    };
+    assert_eq!(
+        (build.id.as_str(), build.program.as_path()),
+        ("made", Path::new("make"))
+    );
+    assert_eq!(
+        (build.args.as_slice(), build.kind),
+        (&["all".into()][..], Kind::Guarded)
+    );
+    let env: Vec<(&str, &str)> = build
+        .env
+        .iter()
+        .map(|(name, value)| (&**name, &**value))
+        .collect();
+    assert_eq!(env, [("CARGO_HOME", "/c"), ("MODE", "fast")]);
+    assert!(!spec(&plan, "made").env.contains_key("CARGO_HOME"));
+    assert_eq!(build.log_file, spec(&plan, "made").log_file);
 }
