@@ -29,6 +29,7 @@ json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_needs_command" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
 complete -c rc -n "__fish_rc_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_needs_command" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_needs_command" -f -a "init" -d 'Make a new service that runs from the first minute'
 complete -c rc -n "__fish_rc_needs_command" -f -a "up" -d 'Start the platform of this project'
 complete -c rc -n "__fish_rc_needs_command" -f -a "status" -d 'Show what runs in this project: each service, its state, process, memory and address'
 complete -c rc -n "__fish_rc_needs_command" -f -a "logs" -d 'Show what the services printed'
@@ -51,6 +52,22 @@ complete -c rc -n "__fish_rc_needs_command" -f -a "completions" -d 'Print the co
 complete -c rc -n "__fish_rc_needs_command" -f -a "serve" -d 'Run one of the platform\'s own services in the foreground'
 complete -c rc -n "__fish_rc_needs_command" -f -a "__guard" -d 'Run a command so that nothing it starts outlives it or the supervisor'
 complete -c rc -n "__fish_rc_needs_command" -f -a "__gen" -d 'Write generated documents into a folder'
+complete -c rc -n "__fish_rc_using_subcommand init" -s t -l template -d 'What it is written in [default: rust]' -r -f -a "rust\t'Rust with axum'
+node\t'Node.js 18 or later, without packages'
+python\t'Python 3.11 or later, without packages'"
+complete -c rc -n "__fish_rc_using_subcommand init" -l owner -d 'The team that answers for it [default: platform]' -r
+complete -c rc -n "__fish_rc_using_subcommand init" -l tier -d 'How important it is [default: silver]' -r -f -a "gold\t''
+silver\t''
+bronze\t''"
+complete -c rc -n "__fish_rc_using_subcommand init" -l oncall -d 'Where to call the team [default: #oncall-TEAM]' -r
+complete -c rc -n "__fish_rc_using_subcommand init" -l dir -d 'The folder to make [default: the service\'s name, here]' -r -F
+complete -c rc -n "__fish_rc_using_subcommand init" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand init" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand init" -l dry-run -d 'Say what would be written, and write nothing'
+complete -c rc -n "__fish_rc_using_subcommand init" -s y -l yes -d 'Ask nothing: what is not given has its default'
+complete -c rc -n "__fish_rc_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand init" -s V -l version -d 'Print version'
 complete -c rc -n "__fish_rc_using_subcommand up" -l wait -d 'With `--detach`: how long to wait until everything is ready; then everything is stopped again' -r
 complete -c rc -n "__fish_rc_using_subcommand up" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"

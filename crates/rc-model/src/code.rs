@@ -197,6 +197,14 @@ pub const ING: &[Code] = &[
     code("RC-ING-034", "storage quota is used up"),
 ];
 
+/// New services.
+pub const INI: &[Code] = &[
+    code("RC-INI-001", "a name that a service cannot have"),
+    code("RC-INI-002", "something is in the way of a new service"),
+    code("RC-INI-003", "an answer is missing"),
+    code("RC-INI-004", "the new service cannot be written"),
+];
+
 /// The judge of releases.
 pub const JDG: &[Code] = &[
     code("RC-JDG-001", "a record of a rollout cannot be judged again"),
@@ -290,7 +298,7 @@ pub const UP: &[Code] = &[
 ];
 
 /// All areas in alphabetical order.
-pub const AREAS: [&[Code]; 12] = [CFG, CLI, DOC, EVT, GW, ING, JDG, LED, SRV, STO, TEL, UP];
+pub const AREAS: [&[Code]; 13] = [CFG, CLI, DOC, EVT, GW, ING, INI, JDG, LED, SRV, STO, TEL, UP];
 
 /// Every code, sorted.
 pub fn all() -> impl Iterator<Item = &'static Code> {

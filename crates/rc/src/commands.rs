@@ -22,6 +22,7 @@ mod explain;
 mod generate;
 mod guard;
 mod ingest;
+mod init;
 mod judge;
 mod logs;
 mod migrate;
@@ -64,6 +65,7 @@ pub(crate) struct Global {
 /// What can be done, in the order in which people meet it.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Init(init::Args),
     Up(up::Args),
     Status(status::Args),
     Logs(logs::Args),
@@ -96,7 +98,8 @@ impl Command {
         match self {
             Self::Serve(_) => two_workers(),
             Self::Events(args) if args.keeps_running() => two_workers(),
-            Self::Up(_)
+            Self::Init(_)
+            | Self::Up(_)
             | Self::Status(_)
             | Self::Logs(_)
             | Self::Trace(_)
@@ -132,6 +135,7 @@ fn two_workers() -> std::io::Result<tokio::runtime::Runtime> {
 /// Runs one command to its end.
 pub(crate) async fn run(cx: &Cx, command: Command) -> Result<Outcome, miette::Report> {
     match command {
+        Command::Init(args) => init::run(cx, args).await,
         Command::Up(args) => up::run(cx, args).await,
         Command::Status(args) => status::run(cx, args).await,
         Command::Logs(args) => logs::run(cx, args).await,

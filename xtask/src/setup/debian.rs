@@ -36,6 +36,16 @@ const NEEDS: &[Need] = &[
         there: |_| process::probe(Command::new("python3").args(["-c", "import venv, ensurepip"])),
         packages: &["python3", "python3-venv"],
     },
+    Need {
+        what: "Node.js, for the service that `rc init --template node` makes",
+        there: |cx| cx.program("node").is_some(),
+        packages: &["nodejs"],
+    },
+    Need {
+        what: "curl, by which a new service asks itself",
+        there: |cx| cx.program("curl").is_some(),
+        packages: &["curl"],
+    },
 ];
 
 /// Installs the packages of every need that is not met; as another user than root it says what to type.

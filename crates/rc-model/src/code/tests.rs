@@ -5,7 +5,7 @@ fn codes_are_sorted_unique_and_well_formed() {
     let codes: Vec<&str> = all().map(|entry| entry.code).collect();
     assert!(codes.is_sorted_by(|a, b| a < b), "{codes:?}");
     for (area, name) in AREAS.iter().zip([
-        "CFG", "CLI", "DOC", "EVT", "GW", "ING", "JDG", "LED", "SRV", "STO", "TEL", "UP",
+        "CFG", "CLI", "DOC", "EVT", "GW", "ING", "INI", "JDG", "LED", "SRV", "STO", "TEL", "UP",
     ]) {
         for entry in *area {
             let number = entry.code.strip_prefix(&format!("RC-{name}-"));

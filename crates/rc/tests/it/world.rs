@@ -53,6 +53,19 @@ impl World {
         world
     }
 
+    /// A project that `rc init` made: the service `orders`, written in `template`.
+    pub(crate) fn scaffold(template: &str) -> Self {
+        let world = Self::new();
+        let made = world.path().join("made");
+        world.ok(&["init", "orders", "--template", template, "--dir", "made"]);
+        for entry in fs_err::read_dir(&made).unwrap() {
+            let path = entry.unwrap().path();
+            fs_err::rename(&path, world.path().join(path.file_name().unwrap())).unwrap();
+        }
+        fs_err::remove_dir(made).unwrap();
+        world
+    }
+
     /// The project's folder.
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()

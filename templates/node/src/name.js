@@ -1,0 +1,2 @@
+/** The service's name in the catalog. */
+export const NAME = "{{name}}";
