@@ -91,6 +91,10 @@ fn figures(tables: &[Table]) -> Vec<Figure> {
         let what = format!("{}, {} requests/s", row.name, row.requests_per_second);
         let mut add =
             |group: &str, rule: &str, unit: Unit, values: Vec<f64>, most: Option<f64>, least: Option<f64>| {
+                // A rule that never took one back has no time.
+                if values.is_empty() {
+                    return;
+                }
                 let name = match rule {
                     "" => what.clone(),
                     rule => format!("{what}: {rule}"),
