@@ -95,7 +95,7 @@ impl Ticket {
     }
 
     /// A ticket for a fetch that this request begins and others may profit from: of the same tenant and trace, and
-    /// counted by nobody.
+    /// counted by nobody. It does not take over how this one stands to the rate: some who wait for it may stand better.
     pub(crate) fn behind(&self) -> Self {
         let mut ticket = Self::new(&self.worker, None);
         ticket.view = Rc::clone(&self.view);
