@@ -26,16 +26,16 @@ fn needed(program: &str, hint: &str) {
 /// Runs a program in the project as a person would, with this `rc` first in PATH, and gives what it printed.
 fn run(world: &World, program: &str, args: &[&str]) -> String {
     let rc = Path::new(env!("CARGO_BIN_EXE_rc")).parent().unwrap();
-    let path = std::env::var_os("PATH").unwrap();
-    let path = std::iter::once(rc.to_owned()).chain(std::env::split_paths(&path));
-    let output = Command::new(program)
+    let output = Command::new("sh")
+        .args(["-c", r#"export PATH="$0:$PATH"; exec "$@""#])
+        .arg(rc)
+        .arg(program)
         .args(args)
         .current_dir(world.path())
         .stdin(Stdio::null())
-        .env("PATH", std::env::join_paths(path).unwrap())
         .env_remove("CARGO_TARGET_DIR")
         .output()
-        .unwrap_or_else(|error| panic!("`{program}` is missing: {error}"));
+        .unwrap();
     assert!(output.status.success(), "{program} {args:?}: {}", told(&output));
     String::from_utf8(output.stdout).unwrap()
 }

@@ -499,7 +499,7 @@ impl Platform<'_> {
         let interrupted = async {
             tokio::select! {
                 () = signals.next() => self.control.set(|facts| {
-                    facts.ending = facts.ending.or(Some((own_user(), "signal")));
+                    facts.ending = facts.ending.or_else(|| Some((own_user(), "signal")));
                 }),
                 () = stop.cancelled() => {}
             }
