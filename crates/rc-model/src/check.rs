@@ -3,6 +3,7 @@
 //! The schema is the one that `rc schema` prints, so an editor and `rc` agree. Values with a format of ours
 //! are read by the type that will hold them, and its own error becomes the message.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
@@ -32,7 +33,7 @@ pub(crate) fn check(
     let mut checker = Checker {
         source,
         schema,
-        above: Vec::new(),
+        refs: HashMap::new(),
         problems: Vec::new(),
         secrets: Vec::new(),
     };
@@ -43,50 +44,76 @@ pub(crate) fn check(
     (checker.problems, checker.secrets)
 }
 
-/// Where a value stands.
-#[derive(Clone)]
-struct Place<'a> {
-    /// `services.orders.routes[0]`; empty for the file.
-    path: String,
+/// Where a value stands. Paths are put together only when something is told: files have thousands of values.
+#[derive(Clone, Copy)]
+struct Place<'a, 'p> {
+    above: Option<&'p Self>,
     /// The nearest key.
     key: Option<&'a Entry>,
+    /// The place in the list that the nearest key holds.
+    index: Option<usize>,
     /// Whether the value may be a secret, so that it is never repeated.
     secret: bool,
+    /// The keys that a mapping here may have.
+    properties: Option<&'a Map<String, Json>>,
 }
 
-impl<'a> Place<'a> {
+impl<'a, 'p> Place<'a, 'p> {
     fn root() -> Self {
         Self {
-            path: String::new(),
+            above: None,
             key: None,
+            index: None,
             secret: false,
+            properties: None,
         }
     }
 
-    fn below(&self, entry: &'a Entry) -> Self {
-        let path = if self.path.is_empty() {
-            entry.key.clone()
-        } else {
-            format!("{}.{}", self.path, entry.key)
-        };
+    fn below(&'p self, entry: &'a Entry) -> Self {
         Self {
-            path,
+            above: Some(self),
             key: Some(entry),
+            index: None,
             secret: self.secret,
+            properties: None,
         }
     }
 
-    fn item(&self, index: usize) -> Self {
+    fn item(&'p self, index: usize) -> Self {
         Self {
-            path: format!("{}[{index}]", self.path),
+            above: Some(self),
             key: self.key,
+            index: Some(index),
             secret: self.secret,
+            properties: None,
         }
+    }
+
+    /// `services.orders.routes[0]`; empty for the file.
+    fn path(&self) -> String {
+        let mut path = self.above.map(Place::path).unwrap_or_default();
+        match (self.index, self.key) {
+            (Some(index), _) => path.push_str(&format!("[{index}]")),
+            (None, Some(entry)) => {
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(&entry.key);
+            }
+            (None, None) => {}
+        }
+        path
+    }
+
+    /// The mappings around this one with the keys that they may have, the nearest first.
+    fn around(&self) -> impl Iterator<Item = (&'p Place<'a, 'p>, &'a Map<String, Json>)> {
+        std::iter::successors(self.above, |place| place.above)
+            .filter_map(|place| Some((place, place.properties?)))
     }
 
     /// The path's last part, in backticks, or the file.
     fn name(&self) -> String {
-        match self.path.rsplit('.').next() {
+        match self.path().rsplit('.').next() {
             Some(last) if !last.is_empty() => quote(last),
             _ => "the file".to_owned(),
         }
@@ -94,10 +121,9 @@ impl<'a> Place<'a> {
 
     /// ` in `services.orders``, or nothing for the file.
     fn within(&self) -> String {
-        if self.path.is_empty() {
-            String::new()
-        } else {
-            format!(" in {}", quote(&self.path))
+        match self.path() {
+            path if path.is_empty() => String::new(),
+            path => format!(" in {}", quote(&path)),
         }
     }
 }
@@ -150,14 +176,14 @@ impl<'a> Resolved<'a> {
 struct Checker<'a> {
     source: &'a Arc<SourceFile>,
     schema: &'a Json,
-    /// The mappings around the current one, with the keys they may have.
-    above: Vec<(String, &'a Map<String, Json>)>,
+    /// What references stand for, so that each is looked up once.
+    refs: HashMap<&'a str, &'a Json>,
     problems: Vec<Diagnostic>,
     secrets: Vec<ByteSpan>,
 }
 
 impl<'a> Checker<'a> {
-    fn resolve(&self, schema: &'a Json) -> Resolved<'a> {
+    fn resolve(&mut self, schema: &'a Json) -> Resolved<'a> {
         let mut resolved = Resolved {
             schema,
             about: None,
@@ -168,9 +194,7 @@ impl<'a> Checker<'a> {
             let description = schema.get("description").and_then(Json::as_str);
             resolved.about = resolved.about.or(description);
             let pointer = schema.get("$ref").and_then(Json::as_str);
-            if let Some(target) =
-                pointer.and_then(|pointer| self.schema.pointer(pointer.trim_start_matches('#')))
-            {
+            if let Some(target) = pointer.and_then(|pointer| self.target(pointer)) {
                 resolved.schema = target;
                 continue;
             }
@@ -186,9 +210,18 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn visit(&mut self, schema: &'a Json, node: &'a Node, place: &Place<'a>) {
+    fn target(&mut self, pointer: &'a str) -> Option<&'a Json> {
+        if let Some(target) = self.refs.get(pointer) {
+            return Some(target);
+        }
+        let target = self.schema.pointer(pointer.trim_start_matches('#'))?;
+        self.refs.insert(pointer, target);
+        Some(target)
+    }
+
+    fn visit(&mut self, schema: &'a Json, node: &'a Node, place: &Place<'a, '_>) {
         let resolved = self.resolve(schema);
-        let mut place = place.clone();
+        let mut place = *place;
         place.secret |= [schema, resolved.schema]
             .into_iter()
             .any(|schema| schema.get("writeOnly") == Some(&Json::Bool(true)));
@@ -227,7 +260,13 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn visit_map(&mut self, resolved: Resolved<'a>, entries: &'a [Entry], node: &'a Node, place: &Place<'a>) {
+    fn visit_map(
+        &mut self,
+        resolved: Resolved<'a>,
+        entries: &'a [Entry],
+        node: &'a Node,
+        place: &Place<'a, '_>,
+    ) {
         if let Some(properties) = resolved.properties() {
             self.visit_record(resolved, properties, entries, node, place);
             return;
@@ -261,7 +300,7 @@ impl<'a> Checker<'a> {
         properties: &'a Map<String, Json>,
         entries: &'a [Entry],
         node: &'a Node,
-        place: &Place<'a>,
+        place: &Place<'a, '_>,
     ) {
         let absent: Vec<&str> = properties
             .keys()
@@ -269,14 +308,16 @@ impl<'a> Checker<'a> {
             .filter(|key| !entries.iter().any(|entry| entry.key == *key))
             .collect();
         let mut guessed = Vec::new();
-        self.above.push((place.path.clone(), properties));
+        let here = Place {
+            properties: Some(properties),
+            ..*place
+        };
         for entry in entries {
             match properties.get(&entry.key) {
-                Some(schema) => self.visit(schema, &entry.value, &place.below(entry)),
+                Some(schema) => self.visit(schema, &entry.value, &here.below(entry)),
                 None => guessed.extend(self.unknown_key(&absent, properties, entry, place)),
             }
         }
-        self.above.pop();
         let missing: Vec<&str> = resolved
             .required()
             .filter(|key| absent.contains(key) && !guessed.contains(key))
@@ -292,13 +333,13 @@ impl<'a> Checker<'a> {
         absent: &[&'a str],
         properties: &'a Map<String, Json>,
         entry: &Entry,
-        place: &Place<'a>,
+        place: &Place<'a, '_>,
     ) -> Option<&'a str> {
         let key = entry.key.as_str();
         let guess = closest(key, absent.iter().copied());
         let hint = if key == "<<" {
             "YAML 1.2 has no merge keys; write the values out, or define a tier and name it".to_owned()
-        } else if let Some(elsewhere) = self.elsewhere(key, properties) {
+        } else if let Some(elsewhere) = self.elsewhere(key, properties, place) {
             elsewhere
         } else if let Some(guess) = guess {
             format!("did you mean `{guess}`?")
@@ -325,13 +366,19 @@ impl<'a> Checker<'a> {
     }
 
     /// Whether `key` belongs one or more levels up, one level down, or to a neighbour.
-    fn elsewhere(&self, key: &str, properties: &'a Map<String, Json>) -> Option<String> {
-        let mut outer = self.above.iter().rev().skip(1);
-        if let Some((path, _)) = outer.find(|(_, properties)| properties.contains_key(key)) {
-            let owner = if path.is_empty() {
-                "the top level of the file".to_owned()
-            } else {
-                quote(path)
+    fn elsewhere(
+        &mut self,
+        key: &str,
+        properties: &'a Map<String, Json>,
+        place: &Place<'a, '_>,
+    ) -> Option<String> {
+        if let Some((owner, _)) = place
+            .around()
+            .find(|(_, properties)| properties.contains_key(key))
+        {
+            let owner = match owner.path() {
+                path if path.is_empty() => "the top level of the file".to_owned(),
+                path => quote(&path),
             };
             return Some(format!(
                 "{} is a key of {owner}; move it there, with that indentation",
@@ -344,14 +391,15 @@ impl<'a> Checker<'a> {
                 quote(key)
             ));
         }
-        let mut outer = self.above.iter().rev().skip(1);
-        let neighbour = outer.find_map(|(_, properties)| self.holder(key, properties))?;
+        let neighbour = place
+            .around()
+            .find_map(|(_, properties)| self.holder(key, properties))?;
         Some(format!("{} is a key of `{neighbour}`; move it there", quote(key)))
     }
 
     /// The one of `properties` whose own keys include `key`.
-    fn holder(&self, key: &str, properties: &'a Map<String, Json>) -> Option<&'a str> {
-        let holds = |schema| {
+    fn holder(&mut self, key: &str, properties: &'a Map<String, Json>) -> Option<&'a str> {
+        let mut holds = |schema| {
             let inner = self.resolve(schema).properties();
             inner.is_some_and(|inner| inner.contains_key(key))
         };
@@ -366,7 +414,7 @@ impl<'a> Checker<'a> {
         missing: &[&str],
         properties: &'a Map<String, Json>,
         node: &Node,
-        place: &Place<'a>,
+        place: &Place<'a, '_>,
     ) {
         let words = if missing.len() == 1 {
             "missing key"
@@ -388,7 +436,7 @@ impl<'a> Checker<'a> {
                 Some(format!("add `{key}:{example}`{about}"))
             })
             .collect();
-        let in_list = place.path.ends_with(']');
+        let in_list = place.index.is_some();
         let span = match place.key {
             Some(entry) if !in_list => entry.key_span,
             _ => self.first_line(node.span),
@@ -404,7 +452,7 @@ impl<'a> Checker<'a> {
         );
     }
 
-    fn check_option(&mut self, options: &[&str], resolved: Resolved<'a>, node: &Node, place: &Place<'a>) {
+    fn check_option(&mut self, options: &[&str], resolved: Resolved<'a>, node: &Node, place: &Place<'a, '_>) {
         let Value::Text(text) = &node.value else {
             if matches!(node.value, Value::Map(_) | Value::List(_) | Value::Null) {
                 self.wrong_type(resolved, node, place);
@@ -432,7 +480,7 @@ impl<'a> Checker<'a> {
         self.problems.push(diagnostic.hint(hint));
     }
 
-    fn check_text(&mut self, resolved: Resolved<'a>, text: &str, node: &Node, place: &Place<'a>) {
+    fn check_text(&mut self, resolved: Resolved<'a>, text: &str, node: &Node, place: &Place<'a, '_>) {
         let least = resolved
             .schema
             .get("minLength")
@@ -447,7 +495,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn check_format(&mut self, format: &str, text: &str, node: &Node, place: &Place<'a>) {
+    fn check_format(&mut self, format: &str, text: &str, node: &Node, place: &Place<'a, '_>) {
         if let Err(malformed) = format::check(format, text) {
             let code = if format == "name" {
                 "RC-CFG-010"
@@ -460,7 +508,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn wrong_type(&mut self, resolved: Resolved<'a>, node: &Node, place: &Place<'a>) {
+    fn wrong_type(&mut self, resolved: Resolved<'a>, node: &Node, place: &Place<'a, '_>) {
         if node.value == Value::Null {
             self.no_value(resolved, node, place);
             return;
@@ -497,7 +545,7 @@ impl<'a> Checker<'a> {
         self.problems.push(diagnostic.hint_if(hint));
     }
 
-    fn no_value(&mut self, resolved: Resolved<'a>, node: &Node, place: &Place<'a>) {
+    fn no_value(&mut self, resolved: Resolved<'a>, node: &Node, place: &Place<'a, '_>) {
         let hint = match self.swallowed(node) {
             Some(comment) if resolved.format() == Some("name") => {
                 let name = quote(comment.trim_start_matches('#'));
@@ -526,7 +574,7 @@ impl<'a> Checker<'a> {
     }
 
     /// `oncall: #core` looks like a value and is none.
-    fn warn_of_comment(&mut self, node: &Node, place: &Place<'a>) {
+    fn warn_of_comment(&mut self, node: &Node, place: &Place<'a, '_>) {
         if let Some(comment) = self.swallowed(node) {
             let message = format!("{} has no value: `{comment}` is a comment", place.name());
             self.problems.push(
@@ -545,7 +593,7 @@ impl<'a> Checker<'a> {
     }
 
     /// An error at the value, or at the key of a value that must not be shown.
-    fn error(&self, code: &'static str, node: &Node, place: &Place<'a>, message: String) -> Diagnostic {
+    fn error(&self, code: &'static str, node: &Node, place: &Place<'a, '_>, message: String) -> Diagnostic {
         let span = self.first_line(node.span);
         match place.key.filter(|_| place.secret) {
             Some(entry) => Diagnostic::error(code, self.source, entry.key_span, message),

@@ -157,6 +157,12 @@ pub const GW: &[Code] = &[
     code("RC-GW-064", "too many keys"),
     code("RC-GW-065", "unknown key"),
     code("RC-GW-066", "the TLS files cannot be used"),
+    code("RC-GW-070", "the configuration has changed"),
+    code("RC-GW-071", "a condition is required"),
+    code("RC-GW-072", "the configuration has faults"),
+    code("RC-GW-073", "the configuration cannot be replaced here"),
+    code("RC-GW-074", "a service's name has no address"),
+    code("RC-GW-075", "not the owner"),
 ];
 
 /// Ingest.

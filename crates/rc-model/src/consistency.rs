@@ -11,6 +11,7 @@ use crate::units::Span;
 use crate::yaml::{Entry, Node};
 
 mod catalog;
+mod gateway;
 mod tenants;
 
 /// One of the files, as far as it is known.
@@ -54,6 +55,11 @@ pub(crate) fn check(documents: &Documents<'_>) -> Vec<Diagnostic> {
     tenants::check(documents, &mut problems);
     catalog::check(documents, &mut problems);
     problems
+}
+
+/// Everything that does not fit together in a `gateway.yaml`.
+pub(crate) fn check_gateway(source: &Arc<SourceFile>, root: &Node, problems: &mut Vec<Diagnostic>) {
+    gateway::check(source, root, problems);
 }
 
 /// The names of all tiers, if they are known.

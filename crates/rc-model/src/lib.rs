@@ -14,6 +14,7 @@ pub mod code;
 mod consistency;
 pub mod digest;
 pub mod endpoints;
+pub mod gateway;
 pub mod id;
 pub mod layout;
 pub mod problem;

@@ -4,11 +4,12 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use crate::catalog::CatalogFile;
+use crate::gateway::GatewayFile;
 use crate::project::ProjectFile;
 use crate::tenants::TenantsFile;
 
 /// The names that [`schema`] knows: the files without `.yaml`.
-pub const NAMES: [&str; 3] = ["royalcrown", "service-catalog", "tenants"];
+pub const NAMES: [&str; 4] = ["royalcrown", "service-catalog", "tenants", "gateway"];
 
 /// The schema of that name, with `$id` and `$schema`.
 #[must_use]
@@ -18,6 +19,7 @@ pub fn schema(name: &str) -> Option<Value> {
         "royalcrown" => generator.into_root_schema_for::<ProjectFile>(),
         "service-catalog" => generator.into_root_schema_for::<CatalogFile>(),
         "tenants" => generator.into_root_schema_for::<TenantsFile>(),
+        "gateway" => generator.into_root_schema_for::<GatewayFile>(),
         _ => return None,
     };
     let mut ordered = serde_json::Map::new();

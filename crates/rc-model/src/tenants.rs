@@ -183,6 +183,23 @@ pub struct Tenant {
     pub residency: Vec<RegionId>,
 }
 
+impl Tenant {
+    /// Its own limits over its tier's.
+    fn limits(&self, tier: &Tier) -> EffectiveLimits {
+        EffectiveLimits {
+            tier: self.tier.clone(),
+            weight: tier.weight,
+            rps: self.rps.unwrap_or(tier.rps),
+            timeout: self.timeout.unwrap_or(tier.timeout),
+            body_max: self.body_max.unwrap_or(tier.body_max),
+            concurrency: self.concurrency.unwrap_or(tier.concurrency),
+            queue: self.queue.unwrap_or(tier.queue),
+            retry: self.retry.unwrap_or(tier.retry),
+            storage: self.storage.or(tier.storage),
+        }
+    }
+}
+
 impl Tier {
     fn default_weight() -> u32 {
         1
@@ -269,18 +286,16 @@ impl TenantsFile {
     #[must_use]
     pub fn effective(&self, tenant: &TenantId) -> Option<EffectiveLimits> {
         let tenant = self.tenants.get(tenant)?;
-        let tier = self.tier(&tenant.tier)?;
-        Some(EffectiveLimits {
-            tier: tenant.tier.clone(),
-            weight: tier.weight,
-            rps: tenant.rps.unwrap_or(tier.rps),
-            timeout: tenant.timeout.unwrap_or(tier.timeout),
-            body_max: tenant.body_max.unwrap_or(tier.body_max),
-            concurrency: tenant.concurrency.unwrap_or(tier.concurrency),
-            queue: tenant.queue.unwrap_or(tier.queue),
-            retry: tenant.retry.unwrap_or(tier.retry),
-            storage: tenant.storage.or(tier.storage),
-        })
+        Some(tenant.limits(&self.tier(&tenant.tier)?))
+    }
+
+    /// The limits of all tenants whose tier is known. Tiers are looked up once and not for each tenant.
+    pub fn effective_of_all(&self) -> impl Iterator<Item = (&TenantId, EffectiveLimits)> {
+        let mut tiers = Self::builtin_tiers();
+        tiers.extend(self.tiers.iter().map(|(id, tier)| (id.clone(), tier.clone())));
+        self.tenants
+            .iter()
+            .filter_map(move |(id, tenant)| Some((id, tenant.limits(tiers.get(&tenant.tier)?))))
     }
 
     /// The demo tenants in the order of their names.
@@ -302,7 +317,7 @@ impl Default for TenantsFile {
 }
 
 /// The limits of one tenant after its own values have replaced its tier's.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EffectiveLimits {
     pub tier: TierId,
     pub weight: u32,

@@ -41,7 +41,7 @@ pub struct Model {
 
 /// The text of one file, if it has one.
 #[derive(Debug, Clone, Default)]
-enum Slot {
+pub(crate) enum Slot {
     #[default]
     Absent,
     Text(Arc<SourceFile>),
@@ -101,6 +101,16 @@ impl Sources {
         })
     }
 
+    /// The text of one of [`FILES`], if it is there and can be read.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Option<&Arc<SourceFile>> {
+        let at = FILES.iter().position(|known| *known == name)?;
+        match &self.slots[at] {
+            Slot::Text(source) => Some(source),
+            Slot::Absent | Slot::Unreadable(_) => None,
+        }
+    }
+
     /// The digest of the texts. A file that is not there counts as such.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -116,7 +126,7 @@ impl Sources {
 }
 
 /// Regular files only: a pipe would block, and a device may have no end.
-fn read_file(path: &Path, name: &str) -> Slot {
+pub(crate) fn read_file(path: &Path, name: &str) -> Slot {
     let failed = |message: String, hint: &str| {
         Slot::Unreadable(Diagnostic::of_file("RC-CFG-001", name, message).hint(hint))
     };
@@ -242,7 +252,7 @@ impl Model {
 }
 
 /// The value of a file, or `None` when it has faults. An absent or empty file is its default.
-fn typed<T: Default + DeserializeOwned>(
+pub(crate) fn typed<T: Default + DeserializeOwned>(
     name: &str,
     tree: Option<&(&Arc<SourceFile>, Node)>,
     problems: &mut Vec<Diagnostic>,
@@ -267,7 +277,7 @@ fn typed<T: Default + DeserializeOwned>(
     if !sound {
         return None;
     }
-    match serde_json::from_value(root.to_json()) {
+    match serde::Deserialize::deserialize(root) {
         Ok(value) => Some(value),
         // The check above knows everything the types refuse; should they ever part, nothing gets through.
         Err(error) => {
@@ -286,7 +296,7 @@ fn typed<T: Default + DeserializeOwned>(
 }
 
 /// Files in their own order, then by place; of a file with very many problems the first ones.
-fn in_order(mut problems: Vec<Diagnostic>) -> Vec<Diagnostic> {
+pub(crate) fn in_order(mut problems: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let rank = |file: &str| FILES.iter().position(|name| *name == file).unwrap_or(FILES.len());
     problems.sort_by(|a, b| {
         (rank(&a.file), &a.file, a.span.start, a.code).cmp(&(rank(&b.file), &b.file, b.span.start, b.code))

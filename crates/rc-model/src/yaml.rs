@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::source::{ByteSpan, Diagnostic, SourceFile};
 
+mod de;
 mod scalar;
 mod syntax;
 mod tree;

@@ -10,6 +10,7 @@ pub mod blocking;
 pub mod context;
 pub mod edge;
 pub mod logging;
+pub mod memory;
 pub mod metrics;
 pub mod pseudonym;
 pub mod readiness;

@@ -141,6 +141,14 @@ pub async fn terminated() -> std::io::Result<()> {
     Ok(())
 }
 
+/// SIGHUP, each time that it comes. From now on it does not end the process.
+///
+/// # Errors
+/// When the handler cannot be installed.
+pub fn hang_ups() -> std::io::Result<tokio::signal::unix::Signal> {
+    signal(SignalKind::hangup())
+}
+
 /// Waits until the supervisor is gone: it holds the other end of our stdin, and never writes.
 ///
 /// A thread of its own reads, so that neither a busy runtime nor its shutdown can miss the end.

@@ -4,6 +4,8 @@
 //! shown by `GET /-/config`, and the one before it stays in force.
 
 mod admin;
+pub mod alone;
+mod config;
 mod files;
 pub mod keys;
 mod policy;
@@ -19,6 +21,7 @@ use rc_model::catalog::Builtin;
 use rc_model::project::{GatewaySection, ProjectFile};
 use rc_serve::{off_thread, tls};
 use rc_store::{Postgres, PostgresOptions, Sqlite, SqliteOptions, StoreUrl};
+pub use rc_traffic::{ConnectionLimits, Levels, RateLevel, RouteLevel};
 use rc_traffic::{Gateway, GatewayConfig, Hooks, KeySet, Listener, Snapshot, Tracing};
 
 use crate::audit::Sender;
@@ -26,6 +29,7 @@ use crate::service::{Deps, ServiceConfig, StartError};
 use admin::Admin;
 pub use keys::postgres_migrations;
 use keys::{KeyStore, POSTGRES_SCHEMA};
+pub use policy::route_of;
 use state::Shared;
 
 /// Where the gateway listens when nobody says otherwise.

@@ -26,7 +26,7 @@ use crate::answer::{
 };
 use crate::forward::{self, Forward, Hop};
 use crate::hooks::{ADMIN_BODY_BYTES_MAX, ADMIN_TIMEOUT, CallerUid};
-use crate::key::Presented;
+use crate::key::{KeyTable, Presented};
 use crate::metrics::bump;
 use crate::path::{self, Found};
 use crate::request::{Credential, Facts, Framing, Head};
@@ -148,7 +148,8 @@ fn decide_facts(
     if let Found::Route(route) = found {
         ticket.route = Some(route);
     }
-    let identity = identify(worker, peer, facts, active, found)?;
+    let keys = worker.shared.keys.load();
+    let identity = identify(worker, peer, facts, active, found, &***keys)?;
     if let Identity::Tenant { index, user, .. } = &identity {
         ticket.tenant = Some(*index);
         ticket.user = *user;
@@ -189,6 +190,7 @@ fn decide_facts(
             Identity::Tenant { key, .. } => key.as_ref(),
             Identity::Anonymous => None,
         },
+        pass_credentials: !keys.judges(),
     };
     let head_bytes = forward::write_head(room, head, facts, &hop, ticket);
     Ok(Decision::Forward(Box::new(Forward {
@@ -278,9 +280,10 @@ fn identify(
     facts: &Facts<'_>,
     active: &Active,
     found: Found<'_>,
+    keys: &dyn KeyTable,
 ) -> Result<Identity, Refusal> {
-    if let (true, Some(name)) = (peer.trusted, facts.hop_tenant) {
-        if matches!(facts.credential, Some(Credential::Key(_))) {
+    if let (true, Some(name)) = (peer.names_tenants, facts.hop_tenant) {
+        if keys.judges() && matches!(facts.credential, Some(Credential::Key(_))) {
             return Err(Refusal::because(
                 &CREDENTIALS_CONFLICT,
                 "send a tenant or a key, not both",
@@ -298,8 +301,9 @@ fn identify(
             None => Err(unproved(worker, peer, active, &UNAUTHENTICATED)),
         };
     }
-    if let Some(Credential::Key(shown)) = facts.credential {
-        let keys = worker.shared.keys.load();
+    if let Some(Credential::Key(shown)) = facts.credential
+        && keys.judges()
+    {
         let presented = Presented::parse(shown);
         if presented.is_some() && !keys.is_known() {
             let refusal = unproved(worker, peer, active, &KEYS_UNKNOWN);
@@ -308,7 +312,7 @@ fn identify(
                 Some(_) => refusal,
             });
         }
-        let entry = presented.and_then(|key| key.verify(&***keys));
+        let entry = presented.and_then(|key| key.verify(keys));
         let proved = entry.and_then(|entry| {
             let index = *active.snapshot.by_tenant.get(&entry.tenant)?;
             Some((index as usize, entry.id.clone(), entry.user))

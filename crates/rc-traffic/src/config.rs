@@ -28,6 +28,8 @@ pub struct GatewayConfig {
     pub drain: Duration,
     /// Where the spans of requests go, and of which; absent: nowhere.
     pub telemetry: Option<Tracing>,
+    /// Clients on this machine are believed when they name a tenant in `x-rc-tenant`, also over TCP.
+    pub loopback_names_tenants: bool,
 }
 
 /// How requests are traced.
@@ -130,6 +132,7 @@ impl GatewayConfig {
             access_log: AccessLog::default(),
             drain: Duration::from_secs(10),
             telemetry: None,
+            loopback_names_tenants: false,
         }
     }
 }

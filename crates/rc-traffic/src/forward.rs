@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::access::Ticket;
 use crate::answer::{put, put_number};
-use crate::request::{Credential, Facts, Framing, Head};
+use crate::request::{self, Credential, Facts, Framing, Head};
 use crate::retry::ATTEMPT_HEADER;
 use crate::worker::Peer;
 
@@ -61,6 +61,8 @@ pub(crate) struct Hop<'a> {
     /// Ready fields that name the tenant and its tier.
     pub(crate) tenant: &'a [u8],
     pub(crate) key: Option<&'a KeyId>,
+    /// Keys are the service's matter, not ours.
+    pub(crate) pass_credentials: bool,
 }
 
 /// Writes the head into `out`, but for its last field. Every byte of it was checked by [`crate::request`] or is the gateway's own.
@@ -86,7 +88,8 @@ pub(crate) fn write_head(
         _ => None,
     };
     for (at, field) in head.fields.iter().enumerate() {
-        if facts.forward[at] || foreign == Some(at) {
+        let credential = hop.pass_credentials && request::is_credential(field.name);
+        if facts.forward[at] || foreign == Some(at) || credential {
             put(&mut out, field.name, field.value);
         }
     }

@@ -55,6 +55,8 @@ struct Door {
     socket: Listening,
     address: BoundAddress,
     tls: Option<Arc<rustls::ServerConfig>>,
+    /// Clients on this machine may name a tenant.
+    believes_loopback: bool,
 }
 
 enum Listening {
@@ -128,6 +130,10 @@ impl Gateway {
         self.shared.keys.store(Arc::new(keys));
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// The version of the policy in use.
     #[must_use]
     pub fn version(&self) -> u64 {
@@ -153,7 +159,11 @@ impl Gateway {
     /// When an address is taken or not allowed; then none stays bound.
     pub fn bind(&self, hooks: Hooks) -> Result<Bound, BindError> {
         let listeners = &self.shared.config.listeners;
-        let doors = listeners.iter().map(Door::open).collect::<Result<Vec<_>, _>>()?;
+        let believes_loopback = self.shared.config.loopback_names_tenants;
+        let doors = listeners
+            .iter()
+            .map(|listener| Door::open(listener, believes_loopback))
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Bound {
             shared: Arc::clone(&self.shared),
             hooks,
@@ -275,7 +285,7 @@ impl<I: Iterator<Item = (Seat, End)>> UnzipInto for I {
 }
 
 impl Door {
-    fn open(listener: &Listener) -> Result<Self, BindError> {
+    fn open(listener: &Listener, believes_loopback: bool) -> Result<Self, BindError> {
         match listener {
             Listener::Tcp { address, tls } => {
                 let fail = |source| BindError {
@@ -291,6 +301,7 @@ impl Door {
                     socket: Listening::Tcp(socket),
                     address,
                     tls: tls.clone(),
+                    believes_loopback,
                 })
             }
             Listener::Unix { path } => {
@@ -303,6 +314,7 @@ impl Door {
                     socket: Listening::Unix(socket),
                     address: BoundAddress::Unix { path: path.clone() },
                     tls: None,
+                    believes_loopback,
                 })
             }
         }
@@ -352,6 +364,7 @@ impl Door {
                 let peer = Peer {
                     address: Some(address.ip()),
                     trusted: false,
+                    names_tenants: self.believes_loopback && address.ip().to_canonical().is_loopback(),
                     uid: None,
                     secure: self.tls.is_some(),
                 };
@@ -362,6 +375,7 @@ impl Door {
                 let peer = Peer {
                     address: None,
                     trusted: true,
+                    names_tenants: true,
                     uid: stream.peer_cred().ok().map(|credentials| credentials.uid()),
                     secure: false,
                 };

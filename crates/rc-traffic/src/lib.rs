@@ -13,6 +13,7 @@ pub mod config;
 pub mod gateway;
 pub mod hooks;
 pub mod key;
+pub mod levels;
 pub mod limit;
 pub mod snapshot;
 
@@ -46,7 +47,8 @@ mod worker;
 pub use config::{ConnectionLimits, GatewayConfig, Listener, Tracing};
 pub use gateway::{BindError, Bound, BoundAddress, Gateway, Stopped};
 pub use hooks::{AdminFuture, AdminHandler, CallerUid, Hooks};
-pub use key::{ApiKey, KeyEntry, KeySet, KeyTable, KeysUnknown, SecretHash};
+pub use key::{ApiKey, KeyEntry, KeySet, KeyTable, KeysUnknown, NoKeys, SecretHash};
+pub use levels::{Levels, RateLevel, RouteLevel};
 pub use snapshot::{
     AnonymousPolicy, BuildError, BuildFault, Endpoint, RouteSpec, Snapshot, SnapshotSpec, TenantSpec,
     UpstreamSpec,

@@ -85,6 +85,19 @@ impl Gcra {
             .saturating_sub(self.tolerance_ns)
     }
 
+    /// What [`Self::check`] would say at `now_ns`, taking nothing.
+    #[must_use]
+    pub(crate) fn peek(&self, state: &Tat, now_ns: u64) -> Verdict {
+        let ahead_ns = state.0.load(Ordering::Relaxed).saturating_sub(now_ns);
+        match ahead_ns.checked_sub(self.tolerance_ns) {
+            Some(wait_ns) if wait_ns > 0 => Verdict::Refuse { wait_ns },
+            _ => Verdict::Admit {
+                remaining: (self.tolerance_ns - ahead_ns.min(self.tolerance_ns)) / self.interval_ns + 1,
+                reset_ns: ahead_ns,
+            },
+        }
+    }
+
     /// Decides one request at `now_ns` and takes its share when it is admitted.
     #[must_use]
     pub fn check(&self, state: &Tat, now_ns: u64) -> Verdict {

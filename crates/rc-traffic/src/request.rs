@@ -128,6 +128,11 @@ fn classify(name: &str) -> Name {
     }
 }
 
+/// Whether a field of this name says who asks.
+pub(crate) fn is_credential(name: &str) -> bool {
+    matches!(classify(name), Name::ApiKey | Name::Authorization)
+}
+
 /// `x-rc-*` and `x-forwarded-*` are the gateway's own. CGI-style servers read `_` as `-`, so a name with
 /// `_` could pass for one of these behind us; like nginx, the gateway drops all such names.
 fn is_reserved(name: &str) -> bool {

@@ -16,7 +16,7 @@ use rc_model::{ServiceId, TenantId, TierId};
 
 use crate::cache;
 use crate::limit::{Gcra, Meter};
-use crate::path::{self, METHOD_COUNT, RouteTable, TableError, method_name};
+use crate::path::{self, Found, METHOD_COUNT, RouteTable, TableError, method_name};
 use crate::retry;
 use crate::seats::{Bounds, Claim};
 
@@ -253,6 +253,19 @@ impl Snapshot {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// The place in the specification of the route that a request takes.
+    ///
+    /// # Errors
+    /// Why it takes none, in words.
+    pub fn leads(&self, path: &str, method: Method) -> Result<usize, String> {
+        match self.table.find(path, method) {
+            Ok(Found::Route(at)) => Ok(at),
+            Ok(Found::OtherMethods(allow)) => Err(format!("the path takes {allow}, not {}", method.as_str())),
+            Ok(Found::Nothing) => Err("no route leads there".to_owned()),
+            Err(ambiguous) => Err(ambiguous.0.to_owned()),
+        }
     }
 
     /// The tenants in it.

@@ -26,8 +26,10 @@ use crate::upstream::{Pool, PoolLimits};
 pub(crate) struct Peer {
     /// Absent on Unix sockets.
     pub(crate) address: Option<IpAddr>,
-    /// Only the owner of the process can be there: `x-rc-tenant` is believed.
+    /// Only the owner of the process can be there.
     pub(crate) trusted: bool,
+    /// What it says in `x-rc-tenant` is believed.
+    pub(crate) names_tenants: bool,
     /// The user there, by the kernel's word. Absent on TCP.
     pub(crate) uid: Option<u32>,
     /// The connection is encrypted.

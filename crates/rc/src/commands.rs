@@ -19,6 +19,7 @@ mod doctor;
 mod down;
 mod events;
 mod explain;
+mod gateway;
 mod generate;
 mod guard;
 mod ingest;
@@ -78,6 +79,7 @@ pub(crate) enum Command {
     Audit(audit::Args),
     Events(events::Args),
     Db(db::Args),
+    Gateway(gateway::Args),
     Judge(judge::Args),
     Catalog(catalog::Args),
     Schema(schema::Args),
@@ -98,6 +100,7 @@ impl Command {
         match self {
             Self::Serve(_) => two_workers(),
             Self::Events(args) if args.keeps_running() => two_workers(),
+            Self::Gateway(args) if args.keeps_running() => two_workers(),
             Self::Init(_)
             | Self::Up(_)
             | Self::Status(_)
@@ -111,6 +114,7 @@ impl Command {
             | Self::Audit(_)
             | Self::Events(_)
             | Self::Db(_)
+            | Self::Gateway(_)
             | Self::Judge(_)
             | Self::Catalog(_)
             | Self::Schema(_)
@@ -148,6 +152,7 @@ pub(crate) async fn run(cx: &Cx, command: Command) -> Result<Outcome, miette::Re
         Command::Audit(args) => audit::run(cx, args).await,
         Command::Events(args) => events::run(cx, args).await,
         Command::Db(args) => db::run(cx, args).await,
+        Command::Gateway(args) => gateway::run(cx, args).await,
         Command::Judge(args) => judge::run(cx, &args),
         Command::Catalog(args) => catalog::run(cx, args).await,
         Command::Schema(args) => schema::run(cx, args).await,

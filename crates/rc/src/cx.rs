@@ -253,12 +253,14 @@ impl Cx {
         }
     }
 }
+
 fn broken_files(problems: &[Diagnostic]) -> Fault {
+    told(problems, "the project's files have problems").hint("`rc catalog check` shows them all")
+}
+
+/// The errors among `problems`, below a first line.
+pub(crate) fn told(problems: &[Diagnostic], what: &str) -> Fault {
     let errors = problems.iter().filter(|problem| problem.is_error());
     let list: Vec<String> = errors.map(ToString::to_string).collect();
-    Fault::usage(
-        "RC-CFG-001",
-        format!("the project's files have problems\n\n{}", list.join("\n")),
-    )
-    .hint("`rc catalog check` shows them all")
+    Fault::usage("RC-CFG-001", format!("{what}\n\n{}", list.join("\n")))
 }

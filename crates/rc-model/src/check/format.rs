@@ -4,6 +4,7 @@ mod postgres;
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::gateway::Origin;
 use crate::id::check_name;
 use crate::source::quote;
 use crate::units::{ByteSize, Percent, Rate, Span};
@@ -33,11 +34,13 @@ impl Malformed {
 type Check = fn(&str) -> Result<(), Malformed>;
 
 /// Every format with its check. A test holds that the schemas use no pattern without one.
-const FORMATS: [(&str, Check); 10] = [
+const FORMATS: [(&str, Check); 12] = [
     ("bus-url", bus_url),
     ("byte-size", byte_size),
+    ("file", file),
     ("http-url", http_url),
     ("name", name),
+    ("origin", origin),
     ("percent", percent),
     ("rate", rate),
     ("socket-address", socket_address),
@@ -260,6 +263,20 @@ fn bus_url(text: &str) -> Result<(), Malformed> {
         }
         _ => refuse("events can travel by the store's own log or by NATS JetStream"),
     }
+}
+
+/// Paths may hold anything; that one is there is checked with its length.
+fn file(_: &str) -> Result<(), Malformed> {
+    Ok(())
+}
+
+fn origin(text: &str) -> Result<(), Malformed> {
+    Origin::parse(text).map(drop).map_err(|hint| {
+        Malformed::new(
+            "expected an address such as `http://127.0.0.1:9000` or `unix:/run/app.sock`",
+            Some(hint.to_owned()),
+        )
+    })
 }
 
 /// No credentials: they would stand in a file that is committed. If they do, no message repeats them.

@@ -12,7 +12,7 @@ impl<'a> Checker<'a> {
         resolved: Resolved<'a>,
         number: i128,
         node: &Node,
-        place: &Place<'a>,
+        place: &Place<'a, '_>,
     ) {
         if let Some(format) = resolved.format().filter(|format| format::is_ours(format)) {
             self.check_format(format, &number.to_string(), node, place);
@@ -38,7 +38,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A number with a fraction, or without one where one may be.
-    pub(super) fn check_number(&mut self, resolved: Resolved<'a>, node: &Node, place: &Place<'a>) {
+    pub(super) fn check_number(&mut self, resolved: Resolved<'a>, node: &Node, place: &Place<'a, '_>) {
         let number = match node.value {
             Value::Int(number) => number as f64,
             Value::Float(number) => number,
@@ -55,7 +55,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn out_of_range(&mut self, range: &str, node: &Node, place: &Place<'a>) {
+    fn out_of_range(&mut self, range: &str, node: &Node, place: &Place<'a, '_>) {
         let found = if place.secret {
             String::new()
         } else {

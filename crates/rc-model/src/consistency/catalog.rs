@@ -35,26 +35,18 @@ pub(super) fn check(documents: &Documents<'_>, problems: &mut Vec<Diagnostic>) {
         source,
         root,
         services,
+        has_builtins: true,
     };
     let tiers = tiers(documents);
     for service in services {
-        let owner = format!("the service {}", quote(&service.key));
         if let (Some(tiers), Some(tier)) = (&tiers, service.value.get("tier")) {
-            check_tier(source, tier, &owner, tiers, problems);
+            let owner = || format!("the service {}", quote(&service.key));
+            check_tier(source, tier, owner, tiers, problems);
         }
         catalog.check_owner(service, problems);
         catalog.check_needs(service, problems);
         catalog.check_program(service, problems);
-        for guard in ["ejection", "breaker"] {
-            let guard = service.value.get("health").and_then(|health| health.get(guard));
-            check_not_zero(source, guard.and_then(|guard| guard.entry("time")), problems);
-        }
-        for route in routes(service) {
-            check_not_zero(source, route.entry("timeout"), problems);
-            let bounds = route.entry("concurrency");
-            check_ascending(source, bounds, &["min", "initial", "max"], problems);
-            catalog.check_cache(route, problems);
-        }
+        catalog.check_forwarding(service, problems);
     }
     catalog.check_circles(problems);
     catalog.check_routes(problems);
@@ -84,7 +76,26 @@ fn check_default_owner(source: &Arc<SourceFile>, root: &Node, problems: &mut Vec
     }
 }
 
-fn routes(service: &Entry) -> &[Node] {
+/// What the services of a `gateway.yaml` say about routes; there no name stands for one of ours.
+pub(super) fn check_routes_of_gateway(
+    source: &Arc<SourceFile>,
+    root: &Node,
+    services: &[Entry],
+    problems: &mut Vec<Diagnostic>,
+) {
+    let catalog = Catalog {
+        source,
+        root,
+        services,
+        has_builtins: false,
+    };
+    for service in services {
+        catalog.check_forwarding(service, problems);
+    }
+    catalog.check_collisions(problems);
+}
+
+pub(super) fn routes(service: &Entry) -> &[Node] {
     service.value.get("routes").map_or(&[], Node::items)
 }
 
@@ -100,6 +111,8 @@ struct Catalog<'a> {
     source: &'a Arc<SourceFile>,
     root: &'a Node,
     services: &'a [Entry],
+    /// Whether names of ours stand for our own services.
+    has_builtins: bool,
 }
 
 impl<'a> Catalog<'a> {
@@ -191,6 +204,20 @@ impl<'a> Catalog<'a> {
                     .label("no service of this name")
                     .hint(hint),
             );
+        }
+    }
+
+    /// What a service says about how requests are forwarded to it.
+    fn check_forwarding(&self, service: &Entry, problems: &mut Vec<Diagnostic>) {
+        for guard in ["ejection", "breaker"] {
+            let guard = service.value.get("health").and_then(|health| health.get(guard));
+            check_not_zero(self.source, guard.and_then(|guard| guard.entry("time")), problems);
+        }
+        for route in routes(service) {
+            check_not_zero(self.source, route.entry("timeout"), problems);
+            let bounds = route.entry("concurrency");
+            check_ascending(self.source, bounds, &["min", "initial", "max"], problems);
+            self.check_cache(route, problems);
         }
     }
 
@@ -359,7 +386,6 @@ impl<'a> Catalog<'a> {
 
     fn check_routes(&self, problems: &mut Vec<Diagnostic>) {
         let gateway = self.names().any(|name| name == Builtin::Gateway.name());
-        let mut taken: BTreeMap<(String, &str), Claim<'_>> = BTreeMap::new();
         for service in self.services {
             if let (false, Some(first)) = (gateway, routes(service).first()) {
                 problems.push(
@@ -372,6 +398,13 @@ impl<'a> Catalog<'a> {
                     .hint("add the service `gateway`, or remove the routes"),
                 );
             }
+        }
+        self.check_collisions(problems);
+    }
+
+    fn check_collisions(&self, problems: &mut Vec<Diagnostic>) {
+        let mut taken: BTreeMap<(String, &str), Claim<'_>> = BTreeMap::new();
+        for service in self.services {
             for claim in self.claims(service) {
                 // One report a route, not one a method.
                 let methods = claim.methods.iter();
@@ -424,7 +457,7 @@ impl<'a> Catalog<'a> {
     /// What the service asks the gateway for; what is malformed asks for nothing.
     fn claims(&self, service: &'a Entry) -> Vec<Claim<'a>> {
         let own = routes(service);
-        if let (true, Some(builtin)) = (own.is_empty(), builtin(service)) {
+        if let (true, Some(builtin)) = (own.is_empty() && self.has_builtins, builtin(service)) {
             return builtin
                 .routes()
                 .into_iter()

@@ -20,7 +20,9 @@ pub(super) fn check(documents: &Documents<'_>, problems: &mut Vec<Diagnostic>) {
     let Some((source, tenants)) = documents.tenants.entry("tenants") else {
         return;
     };
-    if matches!(&tenants.value.value, crate::yaml::Value::Map(entries) if entries.is_empty()) {
+    let empty = matches!(&tenants.value.value, crate::yaml::Value::Map(entries) if entries.is_empty());
+    // A gateway on its own has none when the key is absent, either.
+    if empty && source.name() == crate::workspace::TENANTS_FILE {
         problems.push(
             Diagnostic::warning("RC-CFG-018", source, tenants.key_span, "there is no tenant")
                 .label("nobody can call the platform")
@@ -38,7 +40,7 @@ pub(super) fn check(documents: &Documents<'_>, problems: &mut Vec<Diagnostic>) {
             check_tier(
                 source,
                 tier,
-                &format!("the tenant {}", quote(&tenant.key)),
+                || format!("the tenant {}", quote(&tenant.key)),
                 &tiers,
                 problems,
             );
@@ -114,7 +116,7 @@ fn check_credits(source: &Arc<SourceFile>, rps: &Node, problems: &mut Vec<Diagno
 pub(super) fn check_tier(
     source: &Arc<SourceFile>,
     node: &Node,
-    owner: &str,
+    owner: impl FnOnce() -> String,
     tiers: &[String],
     problems: &mut Vec<Diagnostic>,
 ) {
@@ -134,7 +136,7 @@ pub(super) fn check_tier(
             "RC-CFG-011",
             source,
             node.span,
-            format!("{owner} has the tier {}, which does not exist", quote(name)),
+            format!("{} has the tier {}, which does not exist", owner(), quote(name)),
         )
         .label("no tier of this name")
         .hint(hint),

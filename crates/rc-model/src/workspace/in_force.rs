@@ -34,7 +34,8 @@ impl Sources {
     }
 
     /// The kept texts; `None` when there are none, or they are damaged.
-    fn kept(path: &Path) -> Option<Self> {
+    #[must_use]
+    pub fn kept(path: &Path) -> Option<Self> {
         if fs_err::metadata(path).ok()?.len() > KEPT_BYTES_MAX {
             return None;
         }

@@ -68,6 +68,9 @@ pub(super) fn too_deep(source: &Arc<SourceFile>, span: ByteSpan) -> Diagnostic {
     .hint("no file of ours is that deep; is a bracket repeated?")
 }
 
+/// From so many keys on, a mapping is searched by an index. Nearly all mappings of our files are smaller.
+const INDEXED_MIN: usize = 16;
+
 /// A mapping or list that is not closed yet.
 struct Open {
     anchor: usize,
@@ -81,6 +84,7 @@ enum Kind {
     List(Vec<Node>),
     Map {
         entries: Vec<Entry>,
+        /// The keys of a mapping with [`INDEXED_MIN`] or more; fewer are looked through.
         seen: HashMap<String, ByteSpan>,
         /// The key whose value comes next; `None` inside when the entry is dropped.
         key: Option<Key>,
@@ -274,16 +278,13 @@ impl Builder<'_> {
             return Ok(());
         }
         let Some(Open {
-            kind: Kind::Map { seen, key, .. },
+            kind: Kind::Map { entries, seen, key },
             ..
         }) = self.open.last_mut()
         else {
             return Ok(());
         };
-        let first = seen.get(text).copied();
-        if first.is_none() {
-            seen.insert(text.to_owned(), span);
-        }
+        let first = first_of(text, entries, seen);
         *key = Some(Key {
             text: text.to_owned(),
             span,
@@ -423,6 +424,19 @@ impl Builder<'_> {
             .map_or(0, char::len_utf8);
         ByteSpan::new(span.start, span.start + width)
     }
+}
+
+/// Where `text` is a key of the mapping already.
+fn first_of(text: &str, entries: &[Entry], seen: &mut HashMap<String, ByteSpan>) -> Option<ByteSpan> {
+    if entries.len() < INDEXED_MIN {
+        let mut before = entries.iter();
+        return before.find(|entry| entry.key == text).map(|entry| entry.key_span);
+    }
+    // Entries that came since the last look; a key that was dropped is not among them.
+    for entry in &entries[seen.len()..] {
+        seen.insert(entry.key.clone(), entry.key_span);
+    }
+    seen.get(text).copied()
 }
 
 /// How much of `text` is the scalar: the parser counts blanks and remarks after a closing quote in.

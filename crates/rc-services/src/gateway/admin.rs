@@ -12,11 +12,13 @@ use rc_model::problem::PROBLEM_JSON;
 use rc_model::{KeyId, Problem, TenantId, TraceContext};
 use rc_serve::metrics::OPENMETRICS;
 use rc_store::Error;
+use rc_traffic::Gateway;
 use rc_traffic::hooks::{AdminFuture, AdminHandler, CallerUid};
 use rc_traffic::key::ApiKey;
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
+use super::config;
 use super::keys::{Asked, KEYS_PER_TENANT_MAX, KeyRecord, LABEL_BYTES_MAX, TooMany};
 use super::state::Shared;
 use crate::audit::outbox::FULL_CODE;
@@ -87,14 +89,27 @@ impl AdminHandler for Admin {
 }
 
 async fn handle(shared: &Shared, request: Request<Bytes>) -> Response<Bytes> {
+    if let Err(problem) = by_owner(&request) {
+        return respond(&problem);
+    }
     let path = request.uri().path();
     let answer = match (request.method(), path) {
         (&Method::GET, "/metrics") => {
             let metrics = shared.gateway.with_exemplars(&shared.deps.metrics.render());
             return text(OPENMETRICS, metrics);
         }
-        (&Method::GET, "/-/config") => Ok(json(StatusCode::OK, &shared.config_report())),
-        (&Method::POST, "/-/reload") => Ok(json(StatusCode::OK, &shared.reload().await)),
+        (&Method::GET, "/-/config") => {
+            let (report, digest) = shared.config_report();
+            Ok(config::tagged(json(StatusCode::OK, &report), digest))
+        }
+        (&Method::PUT, "/-/config") => Err(config::managed(
+            "the platform's configuration is the project's files; change them, and the gateway follows",
+        )),
+        (&Method::GET, "/-/levels") => levels(&shared.gateway, request.uri().query()),
+        (&Method::POST, "/-/reload") => {
+            let (report, digest) = shared.reload().await;
+            Ok(config::tagged(json(StatusCode::OK, &report), digest))
+        }
         (&Method::GET, "/-/keys") => list_keys(shared, request.uri().query()).await,
         (&Method::POST, "/-/keys") => create_key(shared, &request).await,
         (&Method::DELETE, _) if path.starts_with("/-/keys/") => {
@@ -103,6 +118,41 @@ async fn handle(shared: &Shared, request: Request<Bytes>) -> Response<Bytes> {
         _ => Err(Problem::new(404, "RC-SRV-001", "no such path")),
     };
     answer.unwrap_or_else(|problem| respond(&problem))
+}
+
+/// Only the owner of the process, and root. The socket's mode says the same; this holds where a folder on the way
+/// does not keep modes.
+pub(super) fn by_owner(request: &Request<Bytes>) -> Result<(), Problem> {
+    let owner = rustix::process::geteuid().as_raw();
+    match request.extensions().get::<CallerUid>() {
+        Some(CallerUid(uid)) if *uid == owner || *uid == 0 => Ok(()),
+        Some(CallerUid(uid)) => {
+            let detail = format!("the gateway runs as user {owner}, and user {uid} asks");
+            Err(Problem::new(403, "RC-GW-075", "not the owner").detail(detail))
+        }
+        None => {
+            Err(Problem::new(403, "RC-GW-075", "not the owner").detail("the kernel does not say who asks"))
+        }
+    }
+}
+
+/// `GET /-/levels`, of `?tenant=`, or of requests without a tenant.
+pub(super) fn levels(gateway: &Gateway, query: Option<&str>) -> Result<Response<Bytes>, Problem> {
+    let unknown = |name: &str| {
+        Problem::new(404, "RC-GW-062", "unknown tenant").detail(format!("`{name}` is no tenant in force"))
+    };
+    let named = parameter(query, "tenant");
+    let tenant = named.map(|name| TenantId::new(name).map_err(|_not_a_name| unknown(name)));
+    let tenant = tenant.transpose()?;
+    let levels = gateway.levels(tenant.as_ref());
+    let levels = levels.ok_or_else(|| unknown(named.unwrap_or_default()))?;
+    Ok(json(StatusCode::OK, &levels))
+}
+
+/// The value of `name` in a query.
+fn parameter<'q>(query: Option<&'q str>, name: &str) -> Option<&'q str> {
+    let mut pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find_map(|(key, value)| (key == name).then_some(value))
 }
 
 /// `POST /-/keys`
@@ -275,7 +325,7 @@ async fn revoke_key(
 }
 
 async fn list_keys(shared: &Shared, query: Option<&str>) -> Result<Response<Bytes>, Problem> {
-    let tenant = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("tenant=")));
+    let tenant = parameter(query, "tenant");
     let mut records = shared
         .keys
         .list(shared.deps.clock.now())
@@ -301,7 +351,7 @@ fn store_problem(error: Error) -> Problem {
     problem.retry_after(error.retry_after().unwrap_or(Duration::from_secs(1)))
 }
 
-fn text(media_type: &'static str, body: String) -> Response<Bytes> {
+pub(super) fn text(media_type: &'static str, body: String) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
     response
         .headers_mut()
@@ -309,7 +359,7 @@ fn text(media_type: &'static str, body: String) -> Response<Bytes> {
     response
 }
 
-fn json(status: StatusCode, body: &impl serde::Serialize) -> Response<Bytes> {
+pub(super) fn json(status: StatusCode, body: &impl serde::Serialize) -> Response<Bytes> {
     let body = serde_json::to_vec(body).expect("admin answers have only string keys");
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
@@ -322,7 +372,7 @@ fn json(status: StatusCode, body: &impl serde::Serialize) -> Response<Bytes> {
     response
 }
 
-fn respond(problem: &Problem) -> Response<Bytes> {
+pub(super) fn respond(problem: &Problem) -> Response<Bytes> {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(status, problem);
     response

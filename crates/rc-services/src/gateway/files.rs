@@ -25,15 +25,17 @@ pub(super) struct Loaded {
 pub(super) fn fingerprint(layout: &Layout) -> Fingerprint {
     let project = layout.project();
     let files = FILES.map(|file| project.join(file));
-    let stat = |path: &Path| {
-        let found = fs_err::metadata(path).ok()?;
-        Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
-    };
     files
         .iter()
-        .map(|path| stat(path))
-        .chain([stat(&layout.endpoints_file())])
+        .map(|path| stamp(path))
+        .chain([stamp(&layout.endpoints_file())])
         .collect()
+}
+
+/// What one file looks like from outside.
+pub(super) fn stamp(path: &Path) -> Option<(u64, u64, i64, i64)> {
+    let found = fs_err::metadata(path).ok()?;
+    Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
 }
 
 /// Files that cannot be put in force.

@@ -8,10 +8,12 @@ use rc_model::catalog::Builtin;
 use rc_model::endpoints::Endpoints;
 use rc_model::workspace::Model;
 use rc_model::{Digest, KeyId, Layout, TenantId, Timestamp};
+use rc_serve::memory::Slack;
 use rc_serve::off_thread;
 use rc_traffic::{Gateway, KeysUnknown, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 
+use super::config::{ConfigReport, Refused};
 use super::files::{self, Broken, Fingerprint, Loaded};
 use super::keys::{Asked, KeyRecord, KeyStore, key_set};
 use super::policy::snapshot_spec;
@@ -39,7 +41,7 @@ pub(super) struct Shared {
     compared: AtomicBool,
     /// Owned by the configuration task; others only read.
     current: Mutex<Current>,
-    wishes: mpsc::Sender<oneshot::Sender<ConfigReport>>,
+    wishes: mpsc::Sender<oneshot::Sender<(ConfigReport, Digest)>>,
 }
 
 /// The configuration in force.
@@ -63,32 +65,8 @@ enum Settled {
     Later,
 }
 
-/// A change that was not applied.
-#[derive(Debug, Clone, serde::Serialize)]
-pub(super) struct Refused {
-    /// When it was refused.
-    at: Timestamp,
-    /// Each problem as `file:line:column: message`.
-    problems: Vec<String>,
-}
-
-/// What `GET /-/config` answers.
-#[derive(Debug, Clone, serde::Serialize)]
-pub(super) struct ConfigReport {
-    /// Counts up with every applied change.
-    version: u64,
-    /// Digest over the three files.
-    digest: String,
-    /// Since when this configuration is in force.
-    since: Timestamp,
-    tenants: usize,
-    services: usize,
-    /// The latest change, when it was refused; the one before it stays in force.
-    refused: Option<Refused>,
-}
-
 /// The configuration task's end of explicit reloads.
-pub(super) type Wishes = mpsc::Receiver<oneshot::Sender<ConfigReport>>;
+pub(super) type Wishes = mpsc::Receiver<oneshot::Sender<(ConfigReport, Digest)>>;
 
 impl Shared {
     pub(super) fn new(
@@ -130,21 +108,22 @@ impl Shared {
         self.lock().model.tenants.tenants.contains_key(tenant)
     }
 
-    /// The configuration in force, and the latest refusal.
-    pub(super) fn config_report(&self) -> ConfigReport {
+    /// The configuration in force, and the latest refusal; with its digest.
+    pub(super) fn config_report(&self) -> (ConfigReport, Digest) {
         let current = self.lock();
-        ConfigReport {
+        let report = ConfigReport {
             version: current.version,
             digest: current.model.digest.to_string(),
             since: current.since,
             tenants: current.model.tenants.tenants.len(),
             services: current.model.catalog.services.len(),
             refused: current.refused.clone(),
-        }
+        };
+        (report, current.model.digest)
     }
 
     /// Reads the files at once instead of at the next look.
-    pub(super) async fn reload(&self) -> ConfigReport {
+    pub(super) async fn reload(&self) -> (ConfigReport, Digest) {
         let (done, wait) = oneshot::channel();
         if self.wishes.try_send(done).is_ok()
             && let Ok(Ok(report)) = tokio::time::timeout(RELOAD_WAIT_MAX, wait).await
@@ -227,6 +206,9 @@ impl Shared {
     pub(super) async fn watch_files(self: Arc<Self>, mut seen: Fingerprint, mut wishes: Wishes) {
         let stopping = self.deps.tree.stopping();
         let mut changing: Option<Fingerprint> = None;
+        let mut slack = Slack::default();
+        // Reading the files at the start was such work, too.
+        slack.used();
         let mut tick = tokio::time::interval(FILES_POLL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -242,6 +224,7 @@ impl Shared {
             if (found != seen && rests) || wish.is_some() {
                 changing = None;
                 seen = found;
+                slack.used();
                 if self.apply_files().await == Settled::Later {
                     // Differs from every look, so that the files are read again.
                     seen.clear();
@@ -252,6 +235,8 @@ impl Shared {
             if let Some(wish) = wish {
                 // Whoever asked may have gone.
                 let _ = wish.send(self.config_report());
+            } else {
+                slack.give_back().await;
             }
         }
     }

@@ -38,6 +38,7 @@ fn come(seats: &[Seat], connections_max: usize) -> UnixStream {
         peer: Peer {
             address: None,
             trusted: false,
+            names_tenants: false,
             uid: None,
             secure: false,
         },

@@ -89,6 +89,13 @@ impl Meter {
         }
     }
 
+    /// Requests that are saved up at `now_ns`.
+    pub(crate) fn credits(&self, state: &MeterState, now_ns: u64) -> u64 {
+        let full_ns = state.committed.arrival_ns().max(now_ns);
+        let lacking_ns = state.all.load(Ordering::Relaxed).saturating_sub(full_ns);
+        self.credit_ns.saturating_sub(lacking_ns) / self.committed.interval_ns
+    }
+
     /// Counts one request of either colour, unless that would be more than burst and credits allow, or the arrival time
     /// of all would be after `latest_ns`.
     fn charge(&self, state: &MeterState, now_ns: u64, latest_ns: u64) -> bool {
@@ -109,6 +116,11 @@ impl Meter {
 }
 
 impl MeterState {
+    /// The state of the committed rate.
+    pub(crate) fn committed(&self) -> &Tat {
+        &self.committed
+    }
+
     /// Fits the state to a changed rule: what was used of burst and credits stays used, but no more than the new rule
     /// has of each.
     pub(crate) fn clamp(&self, rule: &Meter, now_ns: u64) {

@@ -211,7 +211,18 @@ impl SeatPool {
         }
     }
 
-    #[cfg(test)]
+    /// Requests of the tenant at `slot` that have a seat, and that wait for one.
+    pub(crate) fn of_tenant(&self, slot: u32) -> (u32, u32) {
+        let chunk = self
+            .cells
+            .get()
+            .and_then(|chunks| chunks.get(slot as usize / CHUNK)?.get());
+        let held = chunk.map_or(0, |chunk| {
+            chunk[slot as usize % CHUNK].held.load(Ordering::Relaxed)
+        });
+        (seats_of(held), self.lock().waiting_of(slot))
+    }
+
     pub(crate) fn waiting(&self) -> u32 {
         waiting_of(self.word.load(Ordering::Acquire))
     }

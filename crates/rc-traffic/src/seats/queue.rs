@@ -122,6 +122,12 @@ impl Queue {
         self.waiting
     }
 
+    /// How many of one tenant wait.
+    pub(crate) fn waiting_of(&self, slot: u32) -> u32 {
+        let flow = self.by_slot.get(&slot).map(|at| &self.flows[*at as usize]);
+        flow.map_or(0, |flow| flow.line.length + flow.strict)
+    }
+
     /// Gives a request a place behind the others of its tenant. At the bound of all, the tenant with the most waiting
     /// for its weight loses its youngest; that can be this one.
     ///

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use crate::commands::Outcome;
 use crate::cx::Cx;
 
-mod check;
+pub(crate) mod check;
 
 /// Look at the files that describe what runs, and for whom
 #[derive(Debug, clap::Args)]

@@ -77,12 +77,7 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
         .inspect_err(|error| tracing::warn!(%error, "log lines name no users"))
         .ok();
 
-    // Connections are descriptors; whoever set the soft limit did not have a server in mind.
-    let mut descriptors = getrlimit(Resource::Nofile);
-    descriptors.current = descriptors.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, descriptors) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
-    }
+    raise_descriptors();
     let drain = model
         .catalog
         .services
@@ -178,6 +173,20 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
             .finish(left.clamp(telemetry::FINISH_MIN, telemetry::FINISH_MAX))
             .await;
     }
+    ended(&tree, drained)
+}
+
+/// Connections are descriptors; whoever set the soft limit did not have a server in mind.
+pub(super) fn raise_descriptors() {
+    let mut descriptors = getrlimit(Resource::Nofile);
+    descriptors.current = descriptors.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, descriptors) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// How a process that served has ended, after its tree was drained.
+pub(super) fn ended(tree: &Tree, drained: Result<(), Vec<String>>) -> Result<Outcome, miette::Report> {
     match drained {
         Ok(()) if tree.has_failed() => {
             Err(Fault::world("RC-SRV-009", "a part of the service failed; the log says which").into())
@@ -193,7 +202,7 @@ pub(crate) async fn run(cx: &Cx, args: Args) -> Result<Outcome, miette::Report> 
     }
 }
 
-fn start_fault(error: StartError) -> Fault {
+pub(super) fn start_fault(error: StartError) -> Fault {
     let mut fault = Fault::world(error.code, error.message);
     if let Some(hint) = error.hint {
         fault = fault.hint(hint);

@@ -11,6 +11,8 @@ mod events;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod gateway;
+#[cfg(test)]
 mod init;
 #[cfg(test)]
 mod nats;

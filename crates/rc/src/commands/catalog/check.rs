@@ -53,26 +53,33 @@ pub(crate) async fn run(cx: &Cx, _args: Args) -> Result<Outcome, miette::Report>
         Ok(model) => &model.warnings,
         Err(problems) => problems,
     };
+    let mut text = String::new();
+    if let Ok(model) = &result {
+        text.push_str(&services(model));
+        text.push('\n');
+    }
+    text.push_str(&summary(result.as_ref().ok(), problems, &sources.present()));
+    Ok(show(cx, result.is_ok(), problems, &text))
+}
+
+/// Prints `problems`, and `text` behind them for people; gives the outcome that belongs to it.
+pub(crate) fn show(cx: &Cx, ok: bool, problems: &[Diagnostic], text: &str) -> Outcome {
     if cx.json() {
-        cx.print_json(&report(result.is_ok(), problems));
+        cx.print_json(&report(ok, problems));
     } else {
         let palette = if cx.color { Palette::COLOR } else { Palette::PLAIN };
-        let mut text = String::new();
-        for problem in problems {
-            text.push_str(&problem.render(&palette));
-            text.push('\n');
-        }
-        if let Ok(model) = &result {
-            text.push_str(&services(model));
-            text.push('\n');
-        }
-        text.push_str(&summary(result.as_ref().ok(), problems, &sources.present()));
-        cx.say(text);
+        let mut shown: String = problems
+            .iter()
+            .map(|problem| format!("{}\n", problem.render(&palette)))
+            .collect();
+        shown.push_str(text);
+        cx.say(shown);
     }
-    Ok(match result {
-        Ok(_) => Outcome::Done,
-        Err(_) => Outcome::Code(EXIT_FAULTY),
-    })
+    if ok {
+        Outcome::Done
+    } else {
+        Outcome::Code(EXIT_FAULTY)
+    }
 }
 
 fn report(ok: bool, problems: &[Diagnostic]) -> Report<'_> {
