@@ -169,6 +169,9 @@ _rc() {
             rc__subcmd__tenant,list)
                 cmd="rc__subcmd__tenant__subcmd__list"
                 ;;
+            rc__subcmd__tenant,usage)
+                cmd="rc__subcmd__tenant__subcmd__usage"
+                ;;
             rc__subcmd__tenant__subcmd__key,create)
                 cmd="rc__subcmd__tenant__subcmd__key__subcmd__create"
                 ;;
@@ -1879,7 +1882,7 @@ _rc() {
             return 0
             ;;
         rc__subcmd__tenant)
-            opts="-h -V --output --project --help --version list key"
+            opts="-h -V --output --project --help --version list key usage"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2011,6 +2014,32 @@ _rc() {
                 return 0
             fi
             case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__tenant__subcmd__usage)
+            opts="-h -V --recount --reason --output --project --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --reason)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0

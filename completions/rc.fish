@@ -147,13 +147,14 @@ json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand docs; and __fish_seen_subcommand_from get" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
 complete -c rc -n "__fish_rc_using_subcommand docs; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand docs; and __fish_seen_subcommand_from get" -s V -l version -d 'Print version'
-complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key usage" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
-complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
-complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key" -s V -l version -d 'Print version'
-complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key" -f -a "list" -d 'List the tenants of this project with their tiers and limits'
-complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key" -f -a "key" -d 'API keys of tenants'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key usage" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key usage" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key usage" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key usage" -f -a "list" -d 'List the tenants of this project with their tiers and limits'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key usage" -f -a "key" -d 'API keys of tenants'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and not __fish_seen_subcommand_from list key usage" -f -a "usage" -d 'Show how much a tenant stores, and how much it may'
 complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from list" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from list" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
@@ -167,6 +168,13 @@ complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand
 complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from key" -f -a "create" -d 'Make a key for a tenant'
 complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from key" -f -a "list" -d 'List keys: their ids, never the keys'
 complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from key" -f -a "revoke" -d 'Make a key stop working, at once and for good'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from usage" -l reason -d 'Why, for the audit log' -r
+complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from usage" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from usage" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from usage" -l recount -d 'Count all documents, and repair the ledger'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from usage" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from usage" -s V -l version -d 'Print version'
 complete -c rc -n "__fish_rc_using_subcommand audit; and not __fish_seen_subcommand_from log verify" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand audit; and not __fish_seen_subcommand_from log verify" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
