@@ -16,5 +16,15 @@ use rc_model::clock::monotonic_ns as now_ns;
 #[cfg(test)]
 use tests::now_ns;
 
+/// What threads share. In tests every access is a step at which another thread may go on: see `tests::schedule`.
+mod sync {
+    #[cfg(test)]
+    pub(super) use super::tests::schedule::{AtomicU32, AtomicU64, Mutex, MutexGuard};
+    #[cfg(not(test))]
+    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64};
+    #[cfg(not(test))]
+    pub(super) use std::sync::{Mutex, MutexGuard};
+}
+
 #[cfg(test)]
 mod tests;

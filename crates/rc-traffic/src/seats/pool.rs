@@ -13,13 +13,14 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::adaptive::{Adaptive, Bounds, Inputs, Outcome, Sample};
 use super::claim::{Claim, Refused, Room, Shed, Wish};
 use super::queue::{Place, Queue, Standing};
+use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard};
 
 /// One who waits, in [`SeatPool::word`]; the lower half counts seats.
 const WAITING_ONE: u64 = 1 << 32;

@@ -3,8 +3,10 @@ use std::cell::Cell;
 use super::*;
 
 mod adaptive;
+mod interleavings;
 mod pool;
 mod scenarios;
+pub(super) mod schedule;
 mod simulation;
 
 thread_local! {
