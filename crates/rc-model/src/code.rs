@@ -148,6 +148,7 @@ pub const GW: &[Code] = &[
     code("RC-GW-026", "service has no room"),
     code("RC-GW-030", "the gateway cannot listen"),
     code("RC-GW-031", "routes, tenants and upstreams do not fit together"),
+    code("RC-GW-040", "too many connections of one tenant"),
     code("RC-GW-050", "service fails and is left alone"),
     code("RC-GW-051", "service is slower than usual"),
     code("RC-GW-060", "the admin API is busy"),

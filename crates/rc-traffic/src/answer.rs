@@ -75,6 +75,7 @@ kinds! {
     KEYS_UNKNOWN: 503 "RC-GW-024" "keys are not known yet",
     TENANT_BUSY: 429 "RC-GW-025" "too many requests at once",
     SERVICE_BUSY: 503 "RC-GW-026" "service has no room",
+    TENANT_CROWDED: 429 "RC-GW-040" "too many connections of one tenant",
     CIRCUIT_OPEN: 503 "RC-GW-050" "service fails and is left alone",
     TOO_SLOW: 504 "RC-GW-051" "service is slower than usual",
 }

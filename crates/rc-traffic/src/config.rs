@@ -71,10 +71,23 @@ pub enum Listener {
 pub struct ConnectionLimits {
     /// Connections that one worker serves; past it a connection gets `503` and is closed.
     pub connections_per_worker_max: usize,
+    /// Connections that one address may have at one time, whoever it is; an IPv6 host has a /64. Past it
+    /// a connection gets `503` and is closed.
+    pub connections_per_source_max: u32,
+    /// Connections on which one tenant may have made the latest request. Past it a request gets `429`
+    /// and its connection is closed.
+    pub connections_per_tenant_max: u32,
+    /// TLS handshakes a second that one address may begin, before anybody knows whose they are. Past it a
+    /// connection is closed at once.
+    pub handshakes_per_source_max: u32,
+    /// Handshakes that it may begin at once after a rest.
+    pub handshakes_per_source_burst: u32,
     /// Largest request head in bytes, request line included. More is `431`.
     pub head_bytes_max: usize,
     /// Most header fields in a request. More is `431`.
     pub headers_max: usize,
+    /// Most bytes of one header field, name and value. More is `431`.
+    pub field_bytes_max: usize,
     /// Longest request target. More is `414`.
     pub target_bytes_max: usize,
     /// Time from the first byte of a head to its end (against slowloris), and of a TLS handshake.
@@ -89,6 +102,11 @@ pub struct ConnectionLimits {
     pub h2_streams_max: u32,
     /// Streams that a client may reset before the gateway has seen them (CVE-2023-44487).
     pub h2_pending_resets_max: usize,
+    /// Streams that a client may make the gateway reset by breaking the protocol on them, in the life of
+    /// one connection (CVE-2025-8671).
+    pub h2_provoked_resets_max: usize,
+    /// Age at which an HTTP/2 connection is told to go away.
+    pub h2_age_max: Duration,
     /// Time to connect to an upstream.
     pub connect_timeout: Duration,
     /// Idle connections that one worker keeps to one endpoint.
@@ -103,8 +121,13 @@ impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             connections_per_worker_max: 8_192,
+            connections_per_source_max: 4_096,
+            connections_per_tenant_max: 4_096,
+            handshakes_per_source_max: 1_000,
+            handshakes_per_source_burst: 4_000,
             head_bytes_max: 32 << 10,
             headers_max: 100,
+            field_bytes_max: 16 << 10,
             target_bytes_max: 8 << 10,
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
@@ -112,6 +135,8 @@ impl Default for ConnectionLimits {
             requests_per_connection_max: 1_000_000,
             h2_streams_max: 128,
             h2_pending_resets_max: 20,
+            h2_provoked_resets_max: 100,
+            h2_age_max: Duration::from_secs(3_600),
             connect_timeout: Duration::from_secs(1),
             upstream_idle_max: 256,
             upstream_idle_timeout: Duration::from_secs(20),

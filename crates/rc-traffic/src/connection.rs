@@ -12,9 +12,12 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{CONNECTIONS_FULL, Refusal, put, put_number};
+use crate::crowd::Present;
 use crate::hooks::Hooks;
 use crate::io::{Inbox, Io, Rewound, Timer};
 use crate::metrics::{add, bump};
@@ -23,7 +26,7 @@ use crate::worker::{Peer, SWEEP_INTERVAL, Worker};
 use crate::{h1, h2};
 
 /// What every HTTP/2 connection begins with (RFC 9113, section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What a client is told to wait when no worker has room for its connection.
 const FULL_RETRY_AFTER_NS: u64 = 1_000_000_000;
@@ -48,6 +51,7 @@ pub(crate) struct Accepted {
     pub(crate) peer: Peer,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) slot: Option<Slot>,
+    pub(crate) present: Option<Present>,
 }
 
 /// A place among a worker's connections; free again when dropped.
@@ -149,9 +153,21 @@ fn note_panic(worker: &Worker, ended: Result<(), JoinError>) {
     }
 }
 
+/// The same for a task that nobody joins. It is owned by the task, and dropped with it.
+pub(crate) struct PanicNote(pub(crate) Rc<Worker>);
+
+impl Drop for PanicNote {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            bump(&self.0.counters().panics);
+            tracing::error!("a stream was ended by a bug");
+        }
+    }
+}
+
 /// Serves one connection.
 async fn serve(worker: Rc<Worker>, accepted: Accepted) {
-    let _slot = accepted.slot;
+    let (_slot, _present) = (accepted.slot, accepted.present);
     let _open = Open::new(&worker);
     let Ok(io) = accepted.socket.register() else {
         return;
@@ -160,7 +176,7 @@ async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let until = Instant::now() + worker.shared.config.limits.head_timeout;
     let (io, speaks_h2) = match (io, accepted.tls) {
         (Io::Tcp(stream), Some(config)) => {
-            let handshake = tokio_rustls::TlsAcceptor::from(config).accept(stream);
+            let handshake = shake_hands(&worker, stream, config);
             let Ok(Ok(stream)) = tokio::time::timeout_at(until, handshake).await else {
                 bump(&worker.counters().handshake_failures);
                 return;
@@ -190,6 +206,22 @@ async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         return h2::serve(worker, Rewound { first, io }, accepted.peer).await;
     }
     h1::serve(worker, io, inbox, accepted.peer).await;
+}
+
+/// A TLS handshake. Its expensive step, from the client's hello to our answer, is taken by one connection at a time,
+/// and then everything else that is ready has its turn: a flood of handshakes is served between requests, not before
+/// them.
+async fn shake_hands(
+    worker: &Worker,
+    stream: tokio::net::TcpStream,
+    config: Arc<rustls::ServerConfig>,
+) -> io::Result<TlsStream<tokio::net::TcpStream>> {
+    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+    let turn = worker.handshake_turn.acquire().await;
+    let rest = hello.into_stream(config);
+    tokio::task::yield_now().await;
+    drop(turn);
+    rest.await
 }
 
 /// Reads until it is clear whether the client speaks HTTP/2 without being asked.

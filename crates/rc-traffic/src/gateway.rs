@@ -200,20 +200,41 @@ impl Bound {
             ));
         }
         drop(seats);
-        let mut cut = 0;
-        let mut failure = None;
-        while let Some(end) = ends.join_next().await {
-            match end {
-                Ok(Some(count)) => cut += count,
-                Ok(None) | Err(_) => {
-                    failure = Some(io::Error::other("a worker thread ended by itself"));
-                    stop.cancel();
-                }
-            }
-        }
-        doors.shutdown().await;
-        failure.map_or(Ok(Stopped { cut }), Err)
+        watch(&mut ends, &mut doors, &stop).await
     }
+}
+
+/// Waits until every worker has ended. When one does so by itself, or an acceptor does, all stop: a gateway that
+/// serves only some of its connections would look alive and not be.
+async fn watch(
+    ends: &mut JoinSet<Option<usize>>,
+    doors: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> io::Result<Stopped> {
+    let mut cut = 0;
+    let mut failure = None;
+    loop {
+        let dead = tokio::select! {
+            end = ends.join_next() => match end {
+                None => break,
+                Some(Ok(Some(count))) => {
+                    cut += count;
+                    None
+                }
+                Some(Ok(None) | Err(_)) => Some("a worker thread ended by itself"),
+            },
+            Some(_) = doors.join_next(), if !stop.is_cancelled() => {
+                (!stop.is_cancelled()).then_some("an acceptor ended by itself")
+            }
+        };
+        if let Some(dead) = dead {
+            tracing::error!("{dead}; the gateway stops");
+            failure = Some(io::Error::other(dead));
+            stop.cancel();
+        }
+    }
+    doors.shutdown().await;
+    failure.map_or(Ok(Stopped { cut }), Err)
 }
 
 /// The acceptor's end of one worker.
@@ -338,6 +359,7 @@ impl Door {
                             peer,
                             tls,
                             slot: None,
+                            present: None,
                         },
                         connections_max,
                     );
@@ -393,6 +415,19 @@ fn place(seats: &[Seat], mut accepted: Accepted, connections_max: usize) {
     if !accepted.peer.trusted && seat.load.load(Ordering::Relaxed) >= connections_max {
         refuse(seat, accepted);
         return;
+    }
+    if let Some(source) = accepted.peer.address {
+        accepted.present = seat.shared.sources.connect(source);
+        if accepted.present.is_none() {
+            refuse(seat, accepted);
+            return;
+        }
+        let now_ns = seat.shared.clock.monotonic_ns();
+        if accepted.tls.is_some() && !seat.shared.sources.may_shake_hands(source, now_ns) {
+            let counters = &seat.shared.metrics.workers[seat.index];
+            counters.handshakes_refused.fetch_add(1, Ordering::Relaxed);
+            return; // An alert would say no more than the end does, and nothing was read that an answer could be to.
+        }
     }
     seat.load.fetch_add(1, Ordering::Relaxed);
     accepted.slot = Some(connection::Slot(Arc::clone(&seat.load)));

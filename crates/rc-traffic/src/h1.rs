@@ -3,13 +3,14 @@
 //! Anything about a head or a body that could be read in two ways is refused and the connection closed;
 //! nothing that was read is forwarded as it came.
 
+mod head;
+
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::AsyncWrite as _;
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -17,14 +18,14 @@ use crate::access::Ticket;
 use crate::admission::{Decided, Decision, decide};
 use crate::answer::{
     self, BODY_TOO_LARGE, HEAD_TIMEOUT, HEAD_TOO_LARGE, Kind, MALFORMED_HEAD, Refusal, TARGET_TOO_LONG,
-    VERSION_UNSUPPORTED,
 };
 use crate::cache;
+use crate::crowd::Owner;
 use crate::exchange::{self, Broken, Downstream, Fate, push_chunk};
-use crate::io::{INBOX_BYTES_MAX, Inbox, Io, Outbox, Timer};
+use crate::io::{INBOX_BYTES_MAX, Inbox, Io, Outbox, Timer, linger};
 use crate::local;
 use crate::pace::{Hold, Pace};
-use crate::request::{FIELDS_MAX, Framing, Head, Protocol};
+use crate::request::{FIELDS_MAX, Framing, Protocol};
 use crate::upstream::Length;
 use crate::wire::{self, Body, Chunked, Malformed, Step};
 use crate::worker::{Peer, Worker};
@@ -35,11 +36,6 @@ const STOPPING_HEAD_TIMEOUT: Duration = Duration::from_secs(1);
 const DRAIN_BYTES_MAX: u64 = 64 << 10;
 /// Time to read that rest.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// After a closing answer the gateway reads on for so long, because closing a socket with unread bytes
-/// makes the kernel send a reset that can overtake the answer.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
-/// Bytes that are thrown away while lingering.
-const LINGER_BYTES_MAX: usize = 1 << 20;
 /// While an answer is awaited, this much of the client's next request is read ahead.
 const AHEAD_BYTES_MAX: usize = 4 << 10;
 
@@ -63,6 +59,7 @@ pub(crate) struct H1 {
     close: bool,
     scanned: usize,
     pace: Pace,
+    owner: Owner,
 }
 
 /// What came instead of a head.
@@ -88,6 +85,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, inbox: Inbox, peer: Peer) 
         close: false,
         scanned: 0,
         pace: Pace::new(!peer.trusted),
+        owner: Owner::new(!peer.trusted),
     };
     let mut timer = Timer::new();
     let mut stop = Box::pin(worker.stop.clone().cancelled_owned());
@@ -121,7 +119,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, inbox: Inbox, peer: Peer) 
         match fate {
             Fate::Done if !connection.close => {}
             Fate::Done => {
-                connection.linger(&mut timer).await;
+                linger(&mut connection.io, &mut timer).await;
                 return;
             }
             Fate::Cut | Fate::Refuse(_) => {
@@ -132,63 +130,22 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Io, inbox: Inbox, peer: Peer) 
             }
         }
         if !connection.body.is_done() && !connection.drain(&mut timer).await {
-            connection.linger(&mut timer).await;
+            linger(&mut connection.io, &mut timer).await;
             return;
         }
     }
 }
 
-/// Parses a head that [`wire::head_end`] has cut out, and decides about it.
+/// Reads a head that [`wire::head_end`] has cut out, and decides about it.
 fn parse(
     worker: &Rc<Worker>,
     peer: &Peer,
     bytes: &[u8],
     room: Vec<u8>,
 ) -> Result<(Protocol, Decided), Refusal> {
-    let limits = &worker.shared.config.limits;
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut request = httparse::Request::new(&mut fields);
-    let malformed = |detail| Refusal::because(&MALFORMED_HEAD, detail);
-    match request.parse(bytes) {
-        Ok(httparse::Status::Complete(used)) if used == bytes.len() => {}
-        Ok(_) => return Err(malformed("the head ends early")),
-        Err(httparse::Error::TooManyHeaders) => {
-            return Err(Refusal::because(&HEAD_TOO_LARGE, "too many header fields"));
-        }
-        Err(httparse::Error::Version) if names_a_version(bytes) => {
-            return Err(Refusal::new(&VERSION_UNSUPPORTED));
-        }
-        Err(httparse::Error::HeaderName) => {
-            return Err(malformed("a header name holds a character that is not allowed"));
-        }
-        Err(httparse::Error::HeaderValue) => {
-            return Err(malformed("a header value holds a character that is not allowed"));
-        }
-        Err(_) => return Err(malformed("the request line is malformed")),
-    }
-    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
-        return Err(malformed("the request line is malformed"));
-    };
-    if request.headers.len() > limits.headers_max {
-        return Err(Refusal::because(&HEAD_TOO_LARGE, "too many header fields"));
-    }
-    if target.len() > limits.target_bytes_max {
-        return Err(Refusal::new(&TARGET_TOO_LONG));
-    }
-    let protocol = if version == 0 {
-        Protocol::Http10
-    } else {
-        Protocol::Http11
-    };
-    let head = Head {
-        method,
-        target,
-        authority: None,
-        protocol,
-        streams: false,
-        fields: request.headers,
-    };
-    Ok((protocol, decide(worker, peer, &head, room)))
+    let head = head::read(&worker.shared.config.limits, bytes, &mut fields)?;
+    Ok((head.protocol, decide(worker, peer, &head, room)))
 }
 
 impl H1 {
@@ -295,9 +252,13 @@ impl H1 {
             is_head,
             ..
         } = decided;
-        let stall = worker.shared.config.limits.stall_timeout;
+        let limits = &worker.shared.config.limits;
+        let stall = limits.stall_timeout;
         let mut room = Vec::new();
-        let fate = match decision {
+        let fate = match self
+            .owner
+            .admit(decision, &ticket, limits.connections_per_tenant_max)
+        {
             Decision::Forward(forward) => {
                 let fate = cache::carry(worker, self, &forward, &mut ticket, timer).await;
                 room = forward.head;
@@ -347,7 +308,7 @@ impl H1 {
         local::refuse(worker, self, &refusal, &mut ticket, false);
         let stall = worker.shared.config.limits.stall_timeout;
         if matches!(exchange::flush(self, timer, stall).await, Fate::Done) {
-            self.linger(timer).await;
+            linger(&mut self.io, timer).await;
         }
     }
 
@@ -377,27 +338,6 @@ impl H1 {
             timer.poll(until, cx).map(|()| false)
         })
         .await
-    }
-
-    /// Closes so that the answer arrives: ends our side, then reads on for a moment.
-    async fn linger(&mut self, timer: &mut Timer) {
-        let until = Instant::now() + LINGER_TIMEOUT;
-        let mut left = LINGER_BYTES_MAX;
-        poll_fn(|cx| {
-            if Pin::new(&mut self.io).poll_shutdown(cx).is_pending() {
-                return timer.poll(until, cx);
-            }
-            loop {
-                let held = self.inbox.filled().len();
-                self.inbox.consume(held);
-                match self.inbox.poll_fill(&mut self.io, cx, INBOX_BYTES_MAX) {
-                    Poll::Ready(Ok(count)) if count > 0 && left > count => left -= count,
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return timer.poll(until, cx),
-                }
-            }
-        })
-        .await;
     }
 }
 
@@ -509,13 +449,6 @@ impl Downstream for H1 {
         }
         Poll::Pending
     }
-}
-
-/// Whether a request line is whole but for a version that the gateway does not speak.
-fn names_a_version(bytes: &[u8]) -> bool {
-    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    let mut words = line.split(|byte| *byte == b' ').skip(2);
-    words.next().is_some_and(|version| version.starts_with(b"HTTP/")) && words.next().is_none()
 }
 
 fn too_large(filled: &[u8]) -> NoHead {

@@ -4,6 +4,8 @@
 //! The exchange runs inside the answer's own future and body, so that a reset stream drops it and with it
 //! the connection to the service.
 
+mod meter;
+
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -20,8 +22,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
 
 use crate::admission::{Decided, Decision, decide};
-use crate::answer::{HEAD_TOO_LARGE, Refusal, TARGET_TOO_LONG};
+use crate::answer::{HEAD_TOO_LARGE, Refusal, TARGET_TOO_LONG, TENANT_CROWDED};
 use crate::cache;
+use crate::connection::PanicNote;
+use crate::crowd::Owner;
 use crate::exchange::{Broken, Downstream, Fate};
 use crate::io::{Rewound, Timer};
 use crate::local;
@@ -30,23 +34,33 @@ use crate::request::{FIELDS_MAX, Head, Protocol};
 use crate::upstream::Length;
 use crate::worker::{Peer, Worker};
 
+use self::meter::{Metered, Wire};
+
 /// Bytes of answers that one stream holds for a slow client.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// Flow control windows: enough for one stream to fill a fast path, small enough for 128 of them.
 const STREAM_WINDOW_BYTES: u32 = 128 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// Largest frame, and what a client may have the gateway remember of header fields; both are the protocol's defaults.
+const FRAME_BYTES_MAX: u32 = 16 << 10;
+const HEADER_TABLE_BYTES: u32 = 4 << 10;
 
-/// How long a connection without streams may stay open once it was told to go away.
+/// How long a connection without streams may stay open once it was told to go away, and how long its client may go on
+/// to begin streams, because it may not know yet.
 const GO_AWAY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Spawns a connection's streams on the worker's own thread. They end with their connection, whose task
 /// the worker owns.
-#[derive(Clone, Copy)]
-struct LocalExecutor;
+#[derive(Clone)]
+struct LocalExecutor(Rc<Worker>);
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, task: F) {
-        tokio::task::spawn_local(task);
+        let note = PanicNote(Rc::clone(&self.0));
+        tokio::task::spawn_local(async move {
+            let _note = note;
+            task.await;
+        });
     }
 }
 
@@ -54,13 +68,21 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor 
 struct Activity {
     streams: Cell<usize>,
     idle_since: Cell<Instant>,
-    /// Streams whose answer has begun.
-    answering: Cell<usize>,
-    /// When a client last took a piece of an answer, or a stream began.
-    taken: Cell<Instant>,
+    /// When the latest stream began.
+    begun: Cell<Instant>,
+    /// For each stream whose answer has begun, when the client last took a piece of it.
+    answers: RefCell<Vec<Rc<Cell<Instant>>>>,
     pace: RefCell<Pace>,
-    /// Too many refused connections are parked: this one is to go away.
+    owner: RefCell<Owner>,
+    /// Too many refused connections are parked, or its tenant has too many: this one is to go away.
     unwelcome: Cell<bool>,
+}
+
+impl Activity {
+    /// When the answer was last taken from that stands for the longest time.
+    fn standing_since(&self) -> Option<Instant> {
+        self.answers.borrow().iter().map(|taken| taken.get()).min()
+    }
 }
 
 /// Serves streams on `io` until one side has had enough.
@@ -69,9 +91,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Rewound, peer: Peer) {
     let activity = Rc::new(Activity {
         streams: Cell::new(0),
         idle_since: Cell::new(Instant::now()),
-        answering: Cell::new(0),
-        taken: Cell::new(Instant::now()),
+        begun: Cell::new(Instant::now()),
+        answers: RefCell::default(),
         pace: RefCell::new(Pace::new(!peer.trusted)),
+        owner: RefCell::new(Owner::new(!peer.trusted)),
         unwelcome: Cell::new(false),
     });
     let head_list_bytes_max = u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX);
@@ -82,58 +105,83 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Rewound, peer: Peer) {
             answer(Rc::clone(&worker), peer, request, busy)
         })
     };
-    let connection = hyper::server::conn::http2::Builder::new(LocalExecutor)
+    let wire = Rc::new(RefCell::new(Wire::new(io)));
+    let connection = hyper::server::conn::http2::Builder::new(LocalExecutor(Rc::clone(&worker)))
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams_max)
         .max_pending_accept_reset_streams(limits.h2_pending_resets_max)
+        .max_local_error_reset_streams(limits.h2_provoked_resets_max)
         .max_header_list_size(head_list_bytes_max)
+        .header_table_size(HEADER_TABLE_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(limits.idle_timeout)
         .keep_alive_timeout(limits.head_timeout)
-        .serve_connection(TokioIo::new(io), service);
-    let mut connection = std::pin::pin!(connection);
+        .serve_connection(TokioIo::new(Metered(Rc::clone(&wire))), service);
+    let mut connection = Box::pin(connection);
     let mut stop = std::pin::pin!(worker.stop.cancelled());
     let mut timer = Timer::new();
-    let mut ending = false;
-    poll_fn(|cx| {
+    // Since when it is told to go away.
+    let mut ending = None;
+    // A quarter longer at most, so that connections that began together do not end together.
+    let age_max = limits
+        .h2_age_max
+        .mul_f64(1.0 + (worker.random() % 1_000) as f64 / 4_000.0);
+    let expires = Instant::now() + age_max;
+    let broke = poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                if let Err(error) = ended {
+                if let Err(error) = &ended {
                     tracing::debug!(%error, "an HTTP/2 connection broke");
                 }
-                return Poll::Ready(());
+                return Poll::Ready(ended.is_err());
             }
-            if !ending && (activity.unwelcome.get() || stop.as_mut().poll(cx).is_ready()) {
-                ending = true;
-                connection.as_mut().graceful_shutdown();
-                continue;
-            }
-            if activity.streams.get() > 0 {
-                if activity.streams.get() > activity.answering.get() {
-                    return Poll::Pending; // A request is under way; its own deadline rules.
+            let begun = activity.begun.get();
+            let until = match ending {
+                None if activity.unwelcome.get() || begun >= expires || stop.as_mut().poll(cx).is_ready() => {
+                    None
                 }
-                // A client that opens no window is never asked to take more, so no stream's own timer runs.
-                ready!(timer.poll(activity.taken.get() + limits.stall_timeout * 2, cx));
-                tracing::debug!("an HTTP/2 client takes nothing");
-                return Poll::Ready(());
-            }
-            let patience = if ending {
-                GO_AWAY_PATIENCE
-            } else {
-                limits.idle_timeout
+                Some(since) if begun > since + GO_AWAY_PATIENCE => {
+                    tracing::debug!("an HTTP/2 client does not go away");
+                    return Poll::Ready(false);
+                }
+                _ if activity.streams.get() == 0 => {
+                    let patience = match ending {
+                        Some(_) => GO_AWAY_PATIENCE,
+                        None => limits.idle_timeout,
+                    };
+                    Some(activity.idle_since.get() + patience)
+                }
+                // A client that opens no window is never asked to take more, so no stream's own timer runs. It is told
+                // to go away first, so that it can take its other streams elsewhere.
+                _ => match activity.standing_since() {
+                    Some(since) => Some(since + limits.stall_timeout * if ending.is_some() { 3 } else { 2 }),
+                    None => return Poll::Pending, // Requests under way have deadlines of their own.
+                },
             };
-            ready!(timer.poll(activity.idle_since.get() + patience, cx));
-            if ending {
-                return Poll::Ready(()); // It had its chance to leave by itself.
+            if let Some(until) = until {
+                ready!(timer.poll(until, cx));
+                if ending.is_some() {
+                    return Poll::Ready(false); // It had its chance to leave by itself.
+                }
             }
-            ending = true;
+            ending = Some(Instant::now());
             activity.idle_since.set(Instant::now());
             connection.as_mut().graceful_shutdown();
         }
-    })
-    .await;
+    });
+    let broke = broke.await;
+    // The engine lets go of the socket.
+    drop(connection);
+    if broke && let Some(wire) = Rc::into_inner(wire) {
+        let wire = wire.into_inner();
+        if wire.is_flooded() {
+            crate::metrics::bump(&worker.counters().floods);
+        }
+        wire.end(&mut timer).await;
+    }
 }
 
 /// Counts a stream as long as it lives.
@@ -142,7 +190,7 @@ struct Busy(Rc<Activity>);
 impl Busy {
     fn new(activity: &Rc<Activity>) -> Self {
         activity.streams.set(activity.streams.get() + 1);
-        activity.taken.set(Instant::now());
+        activity.begun.set(Instant::now());
         Self(Rc::clone(activity))
     }
 }
@@ -154,20 +202,27 @@ impl Drop for Busy {
     }
 }
 
-/// Counts a stream whose answer has begun.
-struct Answering(Busy);
+/// A stream whose answer has begun.
+struct Answering {
+    busy: Busy,
+    /// When the client last took a piece.
+    taken: Rc<Cell<Instant>>,
+}
 
 impl Answering {
     fn new(busy: Busy) -> Self {
-        busy.0.answering.set(busy.0.answering.get() + 1);
-        Self(busy)
+        let taken = Rc::new(Cell::new(Instant::now()));
+        busy.0.answers.borrow_mut().push(Rc::clone(&taken));
+        Self { busy, taken }
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let activity = &self.0.0;
-        activity.answering.set(activity.answering.get() - 1);
+        let mut answers = self.busy.0.answers.borrow_mut();
+        if let Some(at) = answers.iter().position(|taken| Rc::ptr_eq(taken, &self.taken)) {
+            answers.swap_remove(at);
+        }
     }
 }
 
@@ -198,7 +253,7 @@ async fn answer(
         exchange,
         slot,
         fate,
-        busy: Answering::new(busy),
+        answering: Answering::new(busy),
     };
     let mut response = Response::new(body);
     // No head: the client left, and nobody will see this answer.
@@ -227,6 +282,11 @@ async fn run(
         ..
     } = decide_stream(&worker, &peer, &parts, &client.body);
     let mut timer = Timer::new();
+    let connections_max = worker.shared.config.limits.connections_per_tenant_max;
+    let decision = activity
+        .owner
+        .borrow_mut()
+        .admit(decision, &ticket, connections_max);
     let fate = match decision {
         Decision::Forward(forward) => {
             let fate = cache::carry(&worker, &mut client, &forward, &mut ticket, &mut timer).await;
@@ -244,6 +304,9 @@ async fn run(
     };
     match fate {
         Fate::Refuse(refusal) => {
+            if refusal.kind == &TENANT_CROWDED {
+                activity.unwelcome.set(true);
+            }
             let hold = activity.pace.borrow_mut().hold(&worker, &ticket, &refusal);
             match hold {
                 Hold::No => {}
@@ -263,6 +326,9 @@ fn decide_stream(worker: &Rc<Worker>, peer: &Peer, parts: &http::request::Parts,
     let mut count = 0;
     let mut refusal = None;
     for (name, value) in &parts.headers {
+        if name.as_str().len() + value.len() > limits.field_bytes_max {
+            refusal = Some(Refusal::because(&HEAD_TOO_LARGE, "a header field is too large"));
+        }
         match fields.get_mut(count) {
             Some(slot) if count < limits.headers_max => {
                 slot.name = name.as_str();
@@ -398,7 +464,7 @@ struct Answer {
     exchange: Pin<Box<dyn Future<Output = Fate>>>,
     slot: Rc<RefCell<Slot>>,
     fate: Option<Fate>,
-    busy: Answering,
+    answering: Answering,
 }
 
 /// The answer cannot be carried to its end; the stream is reset.
@@ -414,7 +480,7 @@ impl Body for Answer {
         loop {
             let piece = std::mem::take(&mut self.slot.borrow_mut().piece);
             if !piece.is_empty() {
-                self.busy.0.0.taken.set(Instant::now());
+                self.answering.taken.set(Instant::now());
                 return Poll::Ready(Some(Ok(Frame::data(Bytes::from(piece)))));
             }
             match &self.fate {

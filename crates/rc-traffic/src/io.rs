@@ -1,6 +1,6 @@
 //! Sockets of any kind, and the two buffers that every connection has.
 
-use std::future::Future as _;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -194,6 +194,36 @@ impl Outbox {
             self.data = Vec::new();
         }
     }
+}
+
+/// After a closing answer the gateway reads on for so long, because closing a socket with unread bytes
+/// makes the kernel send a reset that can overtake the answer.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes that are thrown away while lingering.
+const LINGER_BYTES_MAX: usize = 1 << 20;
+
+/// Closes so that the answer arrives: ends our side, then reads on for a moment.
+pub(crate) async fn linger(io: &mut Io, timer: &mut Timer) {
+    let until = Instant::now() + LINGER_TIMEOUT;
+    let mut left = LINGER_BYTES_MAX;
+    let mut unwanted = vec![0; INBOX_BYTES_MIN];
+    poll_fn(|cx| {
+        if Pin::new(&mut *io).poll_shutdown(cx).is_pending() {
+            return timer.poll(until, cx);
+        }
+        loop {
+            let mut into = ReadBuf::new(&mut unwanted);
+            match Pin::new(&mut *io).poll_read(cx, &mut into) {
+                Poll::Ready(Ok(())) => match left.checked_sub(into.filled().len()) {
+                    Some(less) if less > 0 && less < left => left = less,
+                    _ => return Poll::Ready(()),
+                },
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return timer.poll(until, cx),
+            }
+        }
+    })
+    .await;
 }
 
 /// A socket whose first bytes were read already.

@@ -22,6 +22,7 @@ mod admission;
 mod answer;
 mod cache;
 mod connection;
+mod crowd;
 mod exchange;
 mod exemplar;
 mod forward;

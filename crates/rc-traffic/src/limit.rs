@@ -149,7 +149,7 @@ pub(crate) struct SourceTable {
 }
 
 /// Cells of a [`SourceTable`]: 32 KiB.
-const SOURCE_CELLS: usize = 4_096;
+pub(crate) const SOURCE_CELLS: usize = 4_096;
 
 impl SourceTable {
     pub(crate) fn new() -> Self {
@@ -159,14 +159,19 @@ impl SourceTable {
         }
     }
 
-    /// The state of `source`. IPv6 addresses count by their /64, which one host has to itself.
+    /// The state of `source`.
     pub(crate) fn cell(&self, source: std::net::IpAddr) -> &Tat {
+        &self.cells[self.place(source)]
+    }
+
+    /// Where `source` is among [`SOURCE_CELLS`]. IPv6 addresses count by their /64, which one host has to itself.
+    pub(crate) fn place(&self, source: std::net::IpAddr) -> usize {
         use std::hash::BuildHasher as _;
         let hash = match source.to_canonical() {
             std::net::IpAddr::V4(address) => self.key.hash_one(address.octets()),
             std::net::IpAddr::V6(address) => self.key.hash_one(&address.octets()[..8]),
         };
-        &self.cells[usize::try_from(hash % SOURCE_CELLS as u64).unwrap_or_default()]
+        usize::try_from(hash % SOURCE_CELLS as u64).unwrap_or_default()
     }
 }
 

@@ -84,6 +84,8 @@ pub(crate) struct WorkerCounters {
     pub(crate) connections_open: AtomicU64,
     pub(crate) connections_refused: AtomicU64,
     pub(crate) handshake_failures: AtomicU64,
+    pub(crate) handshakes_refused: AtomicU64,
+    pub(crate) floods: AtomicU64,
     pub(crate) malformed: AtomicU64,
     pub(crate) rate_limited: AtomicU64,
     pub(crate) upstream_connects: AtomicU64,
@@ -350,19 +352,29 @@ impl TrafficCollector {
 
     fn encode_workers(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         type Cell = fn(&WorkerCounters) -> &AtomicU64;
-        let counters: [(&str, &str, Cell); 10] = [
+        let counters: [(&str, &str, Cell); 12] = [
             ("rc_traffic_connections", "Client connections accepted", |w| {
                 &w.connections
             }),
             (
                 "rc_traffic_connections_refused",
-                "Client connections refused because a worker was full",
+                "Client connections refused because a worker was full or their source had too many",
                 |w| &w.connections_refused,
             ),
             (
                 "rc_traffic_handshake_failures",
                 "TLS handshakes that failed",
                 |w| &w.handshake_failures,
+            ),
+            (
+                "rc_traffic_handshakes_refused",
+                "TLS handshakes refused because their source began too many",
+                |w| &w.handshakes_refused,
+            ),
+            (
+                "rc_traffic_floods",
+                "HTTP/2 connections ended because of too many frames that carry nothing",
+                |w| &w.floods,
             ),
             (
                 "rc_traffic_malformed_requests",
@@ -394,7 +406,11 @@ impl TrafficCollector {
                 "Requests sent again after a kept connection was found closed",
                 |w| &w.upstream_retries,
             ),
-            ("rc_traffic_panics", "Connections ended by a bug", |w| &w.panics),
+            (
+                "rc_traffic_panics",
+                "Connections and streams ended by a bug",
+                |w| &w.panics,
+            ),
         ];
         for (name, help, cell) in counters {
             let total = self

@@ -16,6 +16,7 @@ use rc_model::{Clock, ServiceId, TenantId};
 use crate::answer::LimitFields;
 use crate::cache::{Caches, Epoch, KeptCaches};
 use crate::config::GatewayConfig;
+use crate::crowd::Sources;
 use crate::health::{self, KeptHealth, ServiceHealth};
 use crate::key::KeyTable;
 use crate::latency::{self, KeptLatency, Latency};
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) config: GatewayConfig,
     pub(crate) active: ArcSwap<Active>,
     pub(crate) keys: ArcSwap<Arc<dyn KeyTable>>,
+    pub(crate) sources: Arc<Sources>,
     pub(crate) metrics: Arc<TrafficMetrics>,
     /// Where limits read the time.
     pub(crate) clock: Arc<dyn Clock>,
@@ -59,6 +61,7 @@ struct TenantKept {
     slot: Slot,
     parked: Arc<AtomicU32>,
     epoch: Arc<Epoch>,
+    connections: Arc<AtomicU32>,
 }
 
 /// Places for tenants in every pool's table.
@@ -89,6 +92,7 @@ impl Kept {
             slot: self.slots.take(),
             parked: Arc::default(),
             epoch: Arc::default(),
+            connections: Arc::default(),
         });
         // It may be one of those whose state was given up. Later than that moment this changes nothing.
         kept.meter.exhaust(self.forgotten_ns);
@@ -203,6 +207,11 @@ impl TenantState {
     pub(crate) fn parked(&self) -> &Arc<AtomicU32> {
         &self.kept.parked
     }
+
+    /// The connections on which it made the latest request.
+    pub(crate) fn connections(&self) -> &Arc<AtomicU32> {
+        &self.kept.connections
+    }
 }
 
 /// Limits of requests without a tenant.
@@ -257,6 +266,7 @@ impl Shared {
             now_ns,
         );
         Self {
+            sources: Arc::new(Sources::new(&config.limits)),
             config,
             active: ArcSwap::from_pointee(active),
             keys: ArcSwap::from_pointee(keys),

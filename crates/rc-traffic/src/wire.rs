@@ -9,6 +9,8 @@ use crate::io::Inbox;
 
 /// Longest chunk-size line, extensions included.
 const CHUNK_LINE_BYTES_MAX: usize = 512;
+/// Most bytes of extensions in all of a body: they are read and thrown away (CVE-2023-39326).
+const EXTENSION_BYTES_MAX: usize = 16 << 10;
 /// Most bytes of a trailer section.
 const TRAILER_BYTES_MAX: usize = 8 << 10;
 /// Most hex digits of a chunk size: 16 are 64 bits.
@@ -62,6 +64,7 @@ pub(crate) enum Step {
 #[derive(Debug, Default)]
 pub(crate) struct Chunked {
     state: ChunkState,
+    extension_bytes: usize,
     trailer_bytes: usize,
 }
 
@@ -128,10 +131,14 @@ impl Chunked {
             let bytes = inbox.filled();
             match self.state {
                 ChunkState::Size => {
-                    let Some((size, used)) = chunk_size(bytes)? else {
+                    let Some((size, extension, used)) = chunk_size(bytes)? else {
                         return Ok(Step::More);
                     };
                     inbox.consume(used);
+                    self.extension_bytes += extension;
+                    if self.extension_bytes > EXTENSION_BYTES_MAX {
+                        return Err(Malformed("the chunk extensions are too large"));
+                    }
                     self.state = if size == 0 {
                         ChunkState::Trailers
                     } else {
@@ -189,7 +196,8 @@ fn line<'a>(bytes: &'a [u8], max: usize, too_long: &'static str) -> Result<Optio
     }
 }
 
-fn chunk_size(bytes: &[u8]) -> Result<Option<(u64, usize)>, Malformed> {
+/// A chunk's size, and the bytes of its extension and of the whole line.
+fn chunk_size(bytes: &[u8]) -> Result<Option<(u64, usize, usize)>, Malformed> {
     let Some(line) = line(bytes, CHUNK_LINE_BYTES_MAX, "a chunk size line is too long")? else {
         return Ok(None);
     };
@@ -207,7 +215,7 @@ fn chunk_size(bytes: &[u8]) -> Result<Option<(u64, usize)>, Malformed> {
     let size = line[..digits].iter().fold(0_u64, |size, digit| {
         size << 4 | u64::from(char::from(*digit).to_digit(16).unwrap_or_default())
     });
-    Ok(Some((size, line.len() + 2)))
+    Ok(Some((size, extension.len(), line.len() + 2)))
 }
 
 fn trailer_line(bytes: &[u8]) -> Result<Option<usize>, Malformed> {

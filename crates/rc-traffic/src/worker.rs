@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rc_model::clock::monotonic_ns;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,8 @@ pub(crate) struct Worker {
     view: RefCell<Rc<View>>,
     /// Connections whose refusal is held back.
     pub(crate) parked: Rc<Cell<u32>>,
+    /// Whose TLS handshake is computed next.
+    pub(crate) handshake_turn: Semaphore,
     random: RefCell<fastrand::Rng>,
     /// The second and its text.
     date: Cell<(i64, [u8; DATE_BYTES])>,
@@ -85,6 +88,7 @@ impl Worker {
             stop,
             view: RefCell::new(Rc::new(view)),
             parked: Rc::default(),
+            handshake_turn: Semaphore::new(1),
             random: RefCell::new(fastrand::Rng::new()),
             date: Cell::new((i64::MIN, [b' '; DATE_BYTES])),
         }

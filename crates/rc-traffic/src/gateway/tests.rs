@@ -44,6 +44,7 @@ fn come(seats: &[Seat], connections_max: usize) -> UnixStream {
         },
         tls: None,
         slot: None,
+        present: None,
     };
     place(seats, accepted, connections_max);
     client
@@ -57,6 +58,30 @@ fn expect_refused(mut client: UnixStream) {
         answer.contains("RC-GW-018") && answer.contains("retry-after: 1\r\n"),
         "{answer}"
     );
+}
+
+#[test]
+fn a_worker_or_an_acceptor_that_ends_by_itself_ends_the_gateway_loudly() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for dead in ["worker", "acceptor"] {
+        let stop = CancellationToken::new();
+        let until_told = stop.clone().cancelled_owned();
+        let ended = runtime.block_on(async {
+            let (mut ends, mut doors) = (JoinSet::new(), JoinSet::new());
+            ends.spawn(async move {
+                until_told.await;
+                Some(0)
+            });
+            if dead == "worker" {
+                ends.spawn(async { None });
+            } else {
+                doors.spawn(async { panic!("a bug") });
+            }
+            watch(&mut ends, &mut doors, &stop).await
+        });
+        assert!(ended.unwrap_err().to_string().contains(dead));
+        assert!(stop.is_cancelled(), "the others are told to stop");
+    }
 }
 
 #[test]

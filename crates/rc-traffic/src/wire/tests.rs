@@ -67,6 +67,10 @@ fn chunk_tricks_are_refused() {
         }
     }
     assert!(decode(&[b"5;".as_slice(), &[b'a'; 600], b"\r\n"].concat(), 64).is_err());
+    let extended = [b"1;".as_slice(), &[b'a'; 400], b"\r\nx\r\n"].concat();
+    let end = b"0\r\n\r\n".as_slice();
+    assert!(decode(&[&extended.repeat(30), end].concat(), 4_096).is_ok());
+    assert!(decode(&[&extended.repeat(50), end].concat(), 4_096).is_err());
     let trailers = b"X: 1\r\n".repeat(2_000);
     assert!(decode(&[b"0\r\n".as_slice(), &trailers, b"\r\n"].concat(), 640).is_err());
 }

@@ -1,22 +1,31 @@
 //! HTTP/2 spoken frame by frame, so that a client can lie.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 
 use crate::support::{Live, PATIENCE, Service, Setup};
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
 pub(crate) const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const END_HEADERS: u8 = 4;
+const ACK: u8 = 1;
 
 pub(crate) struct H2 {
-    stream: TcpStream,
+    stream: Box<dyn Socket>,
 }
+
+trait Socket: Read + Write {}
+
+impl<S: Read + Write> Socket for S {}
 
 /// What came of a stream.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +40,17 @@ impl H2 {
     pub(crate) fn connect(live: &Live) -> Self {
         let stream = TcpStream::connect(live.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self::over(Box::new(stream))
+    }
+
+    /// Through the owner's door.
+    pub(crate) fn trusted(live: &Live) -> Self {
+        let stream = UnixStream::connect(&live.socket).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self::over(Box::new(stream))
+    }
+
+    fn over(stream: Box<dyn Socket>) -> Self {
         let mut client = Self { stream };
         client
             .stream
@@ -40,7 +60,7 @@ impl H2 {
         client
     }
 
-    fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    pub(crate) fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
         let mut frame = vec![length[1], length[2], length[3], kind, flags];
         frame.extend_from_slice(&stream.to_be_bytes());
@@ -59,7 +79,7 @@ impl H2 {
         self.frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
     }
 
-    fn next_frame(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
+    pub(crate) fn next_frame(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head).ok()?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
@@ -67,6 +87,32 @@ impl H2 {
         self.stream.read_exact(&mut payload).ok()?;
         let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
         Some((head[3], head[4], stream, payload))
+    }
+
+    /// Waits until the gateway has read all that was sent. `false`: it ended the connection.
+    pub(crate) fn is_heard(&mut self) -> bool {
+        self.frame(PING, 0, 0, b"are you?");
+        while let Some((kind, flags, _, _)) = self.next_frame() {
+            match kind {
+                PING if flags & ACK != 0 => return true,
+                GOAWAY => return false,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// Reads to the end of the connection: the code of the last GOAWAY.
+    pub(crate) fn end(&mut self) -> Option<u32> {
+        let mut code = None;
+        while let Some((kind, _, _, payload)) = self.next_frame() {
+            if kind == GOAWAY {
+                code = Some(u32::from_be_bytes([
+                    payload[4], payload[5], payload[6], payload[7],
+                ]));
+            }
+        }
+        code
     }
 
     pub(crate) fn outcome(&mut self, wanted: u32) -> Outcome {
@@ -96,7 +142,7 @@ impl H2 {
     }
 }
 
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, value) in fields {
         out.push(0);
@@ -122,7 +168,9 @@ fn block(fields: &[(&str, &str)]) -> Vec<u8> {
 
 /// The status that a header block begins with: an index of the static table, or a literal whose name is
 /// `:status` (index 8).
-fn status(block: &[u8]) -> u16 {
+pub(crate) fn status(block: &[u8]) -> u16 {
+    // An update of the dynamic table's size to 0 may come first (RFC 7541, section 6.3).
+    let block = block.strip_prefix(&[0x20]).unwrap_or(block);
     match block[0] {
         0x88 => 200,
         0x89 => 204,

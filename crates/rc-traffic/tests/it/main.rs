@@ -9,7 +9,11 @@ mod bodies;
 #[cfg(test)]
 mod cache;
 #[cfg(test)]
+mod crowds;
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod floods;
 #[cfg(test)]
 mod h2_raw;
 #[cfg(test)]

@@ -18,7 +18,7 @@ use rc_model::project::AccessLog;
 use rc_model::resilience::{Health, Retry, Timeout};
 use rc_model::tenants::{Concurrency, EffectiveLimits, QueueLimit, RateLimit};
 use rc_model::units::{ByteSize, Rate, Span};
-use rc_model::{ServiceId, SystemClock, TenantId, TierId};
+use rc_model::{Clock, ServiceId, SystemClock, TenantId, TierId};
 use rc_serve::Readiness;
 use rc_traffic::{
     AdminHandler, AnonymousPolicy, ApiKey, BoundAddress, Endpoint, Gateway, GatewayConfig, Hooks, KeyEntry,
@@ -218,6 +218,7 @@ pub(crate) struct Setup {
     pub(crate) spec: SnapshotSpec,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) admin: Option<Arc<dyn AdminHandler>>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 pub(crate) fn route(path: &str, methods: &[Method]) -> RouteSpec {
@@ -299,6 +300,7 @@ impl Setup {
             spec: spec(1, endpoints),
             tls: None,
             admin: None,
+            clock: SystemClock::shared(),
         }
     }
 
@@ -334,7 +336,7 @@ impl Setup {
         };
         let keys: KeySet = [entry].into_iter().collect();
         let snapshot = Snapshot::build(self.spec).unwrap();
-        let gateway = Gateway::new(config, snapshot, Arc::new(keys), SystemClock::shared());
+        let gateway = Gateway::new(config, snapshot, Arc::new(keys), self.clock);
         let readiness = Readiness::new();
         let hooks = Hooks {
             readiness: readiness.clone(),

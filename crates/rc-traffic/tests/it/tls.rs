@@ -199,3 +199,70 @@ fn plain_http_on_a_tls_port_is_closed_and_counted() {
     live.expect_metric("rc_traffic_handshake_failures_total 1");
     assert!(service.seen().is_empty());
 }
+
+#[test]
+fn a_source_that_begins_too_many_handshakes_is_cut_and_what_is_open_goes_on() {
+    let (service, tls) = (Service::echo(), Tls::new());
+    let mut setup = Setup::new(&service).config(|config| {
+        config.limits.handshakes_per_source_max = 1;
+        config.limits.handshakes_per_source_burst = 3;
+    });
+    setup.tls = Some(tls.server.clone());
+    let live = setup.start();
+    let mut open: Vec<_> = (0..3)
+        .map(|_| connect(&live, tls.client(&["http/1.1"])))
+        .collect();
+    for client in &mut open {
+        client.send(live.request("GET /up", ""));
+        assert_eq!(client.reply().status, 200);
+    }
+    // One a second comes back, so that one of many in a row is over.
+    let refused = (0..100).any(|_| {
+        let mut client = connect(&live, tls.client(&["http/1.1"]));
+        client.send(live.request("GET /up", ""));
+        client.reply_to(false).is_none()
+    });
+    assert!(refused);
+    assert!(!live.metrics().contains("rc_traffic_handshakes_refused_total 0"));
+    open[0].send(live.request("GET /up", ""));
+    assert_eq!(open[0].reply().status, 200);
+}
+
+#[test]
+fn handshakes_that_stand_still_end_in_time_and_keep_nobody_waiting() {
+    let (service, tls) = (Service::echo(), Tls::new());
+    let mut setup = Setup::new(&service).config(|config| {
+        config.limits.head_timeout = std::time::Duration::from_secs(3);
+    });
+    setup.tls = Some(tls.server.clone());
+    let live = setup.start();
+    let hello = {
+        let name = ServerName::try_from("gw.test").unwrap();
+        let mut connection = rustls::ClientConnection::new(tls.client(&["h2"]), name).unwrap();
+        let mut hello = Vec::new();
+        connection.write_tls(&mut hello).unwrap();
+        hello
+    };
+    // Nothing, half a hello, and a whole hello whose answer is not taken up.
+    let stalled: Vec<TcpStream> = (0..120)
+        .map(|n| {
+            let mut client = TcpStream::connect(live.address).unwrap();
+            let said: &[u8] = match n % 3 {
+                0 => b"",
+                1 => &hello[..hello.len() / 2],
+                _ => &hello,
+            };
+            client.write_all(said).unwrap();
+            client
+        })
+        .collect();
+    let mut garbage = TcpStream::connect(live.address).unwrap();
+    garbage.write_all(b"GET /up HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut client = connect(&live, tls.client(&["http/1.1"]));
+    client.send(live.request("GET /up", ""));
+    assert_eq!(client.reply().status, 200, "they are not in its way");
+    live.expect_metric("rc_traffic_handshake_failures_total 121");
+    drop(stalled);
+    client.send(live.request("GET /up", ""));
+    assert_eq!(client.reply().status, 200);
+}

@@ -124,6 +124,7 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     "RC-GW-026"
     "RC-GW-030"
     "RC-GW-031"
+    "RC-GW-040"
     "RC-GW-050"
     "RC-GW-051"
     "RC-GW-060"
