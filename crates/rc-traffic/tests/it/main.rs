@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod ambiguity;
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod basics;
 #[cfg(test)]
 mod bodies;
@@ -10,6 +12,8 @@ mod bodies;
 mod cache;
 #[cfg(test)]
 mod crowds;
+#[cfg(test)]
+mod desync;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
