@@ -42,6 +42,7 @@ complete -c rc -n "__fish_rc_needs_command" -f -a "tenant" -d 'Tenants and their
 complete -c rc -n "__fish_rc_needs_command" -f -a "audit" -d 'The audit log: who did what, to what, why and when'
 complete -c rc -n "__fish_rc_needs_command" -f -a "events" -d 'Events: move them, watch them, check them, and decide about those that cannot be applied'
 complete -c rc -n "__fish_rc_needs_command" -f -a "db" -d 'The services\' stores: what their statements cost, and which indexes are missing or unused'
+complete -c rc -n "__fish_rc_needs_command" -f -a "gateway" -d 'Run a gateway on its own, check and compare what it is told, and explain what it does'
 complete -c rc -n "__fish_rc_needs_command" -f -a "judge" -d 'The judge of releases: judge a recorded rollout again, and measure the judge itself'
 complete -c rc -n "__fish_rc_needs_command" -f -a "catalog" -d 'Look at the files that describe what runs, and for whom'
 complete -c rc -n "__fish_rc_needs_command" -f -a "schema" -d 'Print the JSON Schema of a file, for editors and other tools'
@@ -371,6 +372,49 @@ json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand db; and __fish_seen_subcommand_from advise" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
 complete -c rc -n "__fish_rc_using_subcommand db; and __fish_seen_subcommand_from advise" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand db; and __fish_seen_subcommand_from advise" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand gateway; and not __fish_seen_subcommand_from run check diff explain key" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand gateway; and not __fish_seen_subcommand_from run check diff explain key" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand gateway; and not __fish_seen_subcommand_from run check diff explain key" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand gateway; and not __fish_seen_subcommand_from run check diff explain key" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand gateway; and not __fish_seen_subcommand_from run check diff explain key" -f -a "run" -d 'Run a gateway in front of any HTTP service'
+complete -c rc -n "__fish_rc_using_subcommand gateway; and not __fish_seen_subcommand_from run check diff explain key" -f -a "check" -d 'Check what a gateway is told, without running it'
+complete -c rc -n "__fish_rc_using_subcommand gateway; and not __fish_seen_subcommand_from run check diff explain key" -f -a "diff" -d 'Compare what a gateway is told: limits for each tenant, routes, services, settings'
+complete -c rc -n "__fish_rc_using_subcommand gateway; and not __fish_seen_subcommand_from run check diff explain key" -f -a "explain" -d 'Explain what happens to a request: every limit that applies, in the order in which they are looked at'
+complete -c rc -n "__fish_rc_using_subcommand gateway; and not __fish_seen_subcommand_from run check diff explain key" -f -a "key" -d 'Make an API key for a tenant of a gateway on its own'
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from run" -l config -d 'Its configuration' -r -F
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from run" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from run" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from run" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from run" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from check" -l config -d 'The `gateway.yaml` of a gateway on its own; without it, the files of the project' -r -F
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from check" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from check" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from diff" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from diff" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from diff" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from diff" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from explain" -l config -d 'The `gateway.yaml` of a gateway on its own; without it, the files of the project' -r -F
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from explain" -l tenant -d 'Whose request; without it, nobody\'s in particular' -r
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from explain" -l path -d 'Its path, such as `/docs/7`' -r
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from explain" -l method -d 'Its method' -r
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from explain" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from explain" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from explain" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from explain" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from key" -l add -d 'Append its line to this file, which is made when it is not there' -r -F
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from key" -l label -d 'What it is for, so that people know which one to revoke' -r
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from key" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from key" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from key" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand gateway; and __fish_seen_subcommand_from key" -s V -l version -d 'Print version'
 complete -c rc -n "__fish_rc_using_subcommand judge; and not __fish_seen_subcommand_from replay bench" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand judge; and not __fish_seen_subcommand_from replay bench" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
