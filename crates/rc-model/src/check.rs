@@ -13,9 +13,11 @@ use crate::yaml::{Entry, Node, Value};
 
 pub(crate) mod format;
 mod number;
+mod place;
 pub(crate) mod suggest;
 mod wording;
 
+use place::Place;
 use suggest::{closest, one_of};
 use wording::{about, and, kind, kinds, wrong_type_hint};
 
@@ -42,90 +44,6 @@ pub(crate) fn check(
         checker.visit(schema, root, &Place::root());
     }
     (checker.problems, checker.secrets)
-}
-
-/// Where a value stands. Paths are put together only when something is told: files have thousands of values.
-#[derive(Clone, Copy)]
-struct Place<'a, 'p> {
-    above: Option<&'p Self>,
-    /// The nearest key.
-    key: Option<&'a Entry>,
-    /// The place in the list that the nearest key holds.
-    index: Option<usize>,
-    /// Whether the value may be a secret, so that it is never repeated.
-    secret: bool,
-    /// The keys that a mapping here may have.
-    properties: Option<&'a Map<String, Json>>,
-}
-
-impl<'a, 'p> Place<'a, 'p> {
-    fn root() -> Self {
-        Self {
-            above: None,
-            key: None,
-            index: None,
-            secret: false,
-            properties: None,
-        }
-    }
-
-    fn below(&'p self, entry: &'a Entry) -> Self {
-        Self {
-            above: Some(self),
-            key: Some(entry),
-            index: None,
-            secret: self.secret,
-            properties: None,
-        }
-    }
-
-    fn item(&'p self, index: usize) -> Self {
-        Self {
-            above: Some(self),
-            key: self.key,
-            index: Some(index),
-            secret: self.secret,
-            properties: None,
-        }
-    }
-
-    /// `services.orders.routes[0]`; empty for the file.
-    fn path(&self) -> String {
-        let mut path = self.above.map(Place::path).unwrap_or_default();
-        match (self.index, self.key) {
-            (Some(index), _) => path.push_str(&format!("[{index}]")),
-            (None, Some(entry)) => {
-                if !path.is_empty() {
-                    path.push('.');
-                }
-                path.push_str(&entry.key);
-            }
-            (None, None) => {}
-        }
-        path
-    }
-
-    /// The mappings around this one with the keys that they may have, the nearest first.
-    fn around(&self) -> impl Iterator<Item = (&'p Place<'a, 'p>, &'a Map<String, Json>)> {
-        std::iter::successors(self.above, |place| place.above)
-            .filter_map(|place| Some((place, place.properties?)))
-    }
-
-    /// The path's last part, in backticks, or the file.
-    fn name(&self) -> String {
-        match self.path().rsplit('.').next() {
-            Some(last) if !last.is_empty() => quote(last),
-            _ => "the file".to_owned(),
-        }
-    }
-
-    /// ` in `services.orders``, or nothing for the file.
-    fn within(&self) -> String {
-        match self.path() {
-            path if path.is_empty() => String::new(),
-            path => format!(" in {}", quote(&path)),
-        }
-    }
 }
 
 /// A schema without its detours.
