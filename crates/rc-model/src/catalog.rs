@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{OwnerId, ServiceId, TierId};
+use crate::id::{OwnerId, ServiceId, TierId, VersionId};
 use crate::resilience::{Health, Hedge};
 use crate::units::{ByteSize, Span};
 
@@ -72,6 +72,10 @@ pub struct Service {
     /// Paths that the gateway sends to this service. Royalcrown's own services have theirs built in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
+    /// Other versions of this service: for each, the service of this catalog that runs it. They get no requests by
+    /// these routes until a rollout in `tenants.yaml` gives them some; this service itself is the version `stable`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<VersionId, ServiceId>,
     /// How long the service may take to finish its work when it is stopped.
     #[serde(default = "Service::default_drain")]
     pub drain: Span,
@@ -287,6 +291,7 @@ impl Service {
             ready: None,
             needs: Vec::new(),
             routes: Vec::new(),
+            versions: BTreeMap::new(),
             drain: Self::default_drain(),
             health: Health::default(),
         }

@@ -164,6 +164,10 @@ pub const GW: &[Code] = &[
     code("RC-GW-073", "the configuration cannot be replaced here"),
     code("RC-GW-074", "a service's name has no address"),
     code("RC-GW-075", "not the owner"),
+    code("RC-GW-080", "no such rollout"),
+    code("RC-GW-081", "the weight has changed meanwhile"),
+    code("RC-GW-082", "a rollout owns this weight"),
+    code("RC-GW-083", "nothing to go back to"),
 ];
 
 /// Ingest.

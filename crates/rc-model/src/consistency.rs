@@ -12,6 +12,7 @@ use crate::yaml::{Entry, Node};
 
 mod catalog;
 mod gateway;
+mod rollouts;
 mod tenants;
 
 /// One of the files, as far as it is known.
@@ -54,6 +55,7 @@ pub(crate) fn check(documents: &Documents<'_>) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
     tenants::check(documents, &mut problems);
     catalog::check(documents, &mut problems);
+    rollouts::check(documents, &mut problems);
     problems
 }
 

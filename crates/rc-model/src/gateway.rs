@@ -357,6 +357,8 @@ impl GatewayModel {
         let tenants = TenantsFile {
             tiers: std::mem::take(&mut file.tiers),
             tenants: std::mem::take(&mut file.tenants),
+            // A gateway on its own has one version of each service.
+            rollouts: BTreeMap::new(),
         };
         keys::check(&keys, &tenants, &mut problems);
         let problems = workspace::in_order(problems);

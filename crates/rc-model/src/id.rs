@@ -196,6 +196,14 @@ typed_name!(
     KeyId, check_name, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "name", NAME_BYTES_MAX
 );
 typed_name!(
+    /// A version of a service, such as `v2`; the one that needs no name is `stable`.
+    VersionId, check_name, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "name", NAME_BYTES_MAX
+);
+typed_name!(
+    /// A rollout of a version in `tenants.yaml`, such as `docs-v2`.
+    RolloutId, check_name, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "name", NAME_BYTES_MAX
+);
+typed_name!(
     /// A document's id within its tenant. Any text without control characters.
     DocId, check_doc_id, "^[^\\u0000-\\u001f\\u007f]+$", "document-id", DOC_ID_BYTES_MAX
 );

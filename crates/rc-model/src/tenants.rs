@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{RegionId, TenantId, TierId};
+use crate::id::{RegionId, RolloutId, TenantId, TierId};
 use crate::resilience::{Retry, Timeout};
+use crate::split::Rollout;
 use crate::units::{ByteSize, Rate, Span};
 
 /// The whole of `tenants.yaml`.
@@ -18,6 +19,9 @@ pub struct TenantsFile {
     pub tiers: BTreeMap<TierId, Tier>,
     /// The tenants. Absent: the two demo tenants `acme` (gold) and `globex` (silver).
     pub tenants: BTreeMap<TenantId, Tenant>,
+    /// Rollouts: which part of a service's requests goes to another version of it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rollouts: BTreeMap<RolloutId, Rollout>,
 }
 
 /// What every tenant of one class gets.
@@ -312,6 +316,7 @@ impl Default for TenantsFile {
         Self {
             tiers: BTreeMap::new(),
             tenants: Self::demo_tenants(),
+            rollouts: BTreeMap::new(),
         }
     }
 }

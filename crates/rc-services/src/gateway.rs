@@ -9,6 +9,7 @@ mod config;
 mod files;
 pub mod keys;
 mod policy;
+pub mod ramps;
 mod state;
 
 use std::net::SocketAddr;
@@ -117,6 +118,9 @@ pub async fn run(config: ServiceConfig, options: Options, deps: Deps) -> Result<
     // The doors open with the keys in place: a valid key is never refused because we have only just begun.
     if let Err(error) = shared.refresh_keys().await {
         tracing::warn!(%error, "the keys cannot be read yet");
+    }
+    if let Err(error) = shared.refresh_ramps().await {
+        tracing::warn!(%error, "the weights of rollouts cannot be read yet; their start values hold");
     }
     let bound = gateway.bind(hooks).map_err(|error| {
         StartError::new(error.code(), error.to_string())

@@ -18,6 +18,8 @@ use crate::metrics::STATUS_CLIENT_GONE;
 use crate::path::method_name;
 use crate::request::Protocol;
 use crate::span::{self, Ended};
+use crate::versions::LaneIndex;
+use crate::versions::counts::{Begun, Caller};
 use crate::worker::{View, Worker};
 
 /// One request under way.
@@ -56,6 +58,8 @@ pub(crate) struct Ticket {
     /// It changes something, and what is kept for its tenant ends with its answer.
     pub(crate) write: Option<cache::Write>,
     status: Option<u16>,
+    /// Where it is counted, and how it goes to the service; of services with several versions only.
+    counted: Option<(Begun, LaneIndex)>,
 }
 
 impl Ticket {
@@ -91,6 +95,7 @@ impl Ticket {
             cache: None,
             write: None,
             status: None,
+            counted: None,
         }
     }
 
@@ -139,6 +144,25 @@ impl Ticket {
         }
     }
 
+    /// Counts the request for the version that was chosen for it, from now on and whatever becomes of it.
+    pub(crate) fn begin(&mut self, lane: LaneIndex) {
+        let active = &self.view.active;
+        let tenant = self
+            .tenant
+            .map(|tenant| active.snapshot.tenants[tenant].id.clone());
+        let caller = tenant.map_or(Caller::Anonymous, Caller::Tenant);
+        let counts = &self.worker.shared.counts;
+        let begun = counts.begin(self.worker.index, active.lines[lane], caller, self.start_ns);
+        self.counted = Some((begun, lane));
+    }
+
+    /// The version that was chosen, where there was a choice.
+    fn version(&self) -> Option<&str> {
+        let (_, lane) = self.counted?;
+        let snapshot = &self.view.active.snapshot;
+        Some(snapshot.upstreams[snapshot.lanes[lane].upstream].version())
+    }
+
     /// The status that the client is about to be told, remembered for metrics and logs.
     pub(crate) fn answered(&mut self, status: u16) {
         self.status = Some(status);
@@ -171,6 +195,7 @@ impl Ticket {
             user = self.user.as_ref().map(Pseudonym::as_str),
             method = self.method.map_or("other", method_name),
             route,
+            version = self.version(),
             status,
             duration_ms = took_ns as f64 / 1e6,
             bytes_in = self.bytes_in,
@@ -190,6 +215,10 @@ impl Drop for Ticket {
         let active = &self.view.active;
         let series = active.series(self.route, self.tenant);
         series.record(self.worker.index, self.method, status, took_ns);
+        if let Some((begun, _)) = self.counted {
+            let counts = &self.worker.shared.counts;
+            counts.end(self.worker.index, begun, status, self.error, took_ns);
+        }
         if let Some(tracing) = &self.worker.shared.config.telemetry
             && self.trace.sampled()
         {
@@ -210,6 +239,7 @@ impl Drop for Ticket {
                     method: self.method,
                     route: self.route,
                     tenant: self.tenant,
+                    version: self.version(),
                     request_id: self.request_id.as_deref(),
                     upstream_ns: self.upstream_ns,
                     resends: self.resends,

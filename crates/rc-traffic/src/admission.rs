@@ -8,7 +8,7 @@
 //! 4. the tenant's rate ([`mod@rate`])
 //! 5. the route and its method
 //! 6. the body's size, as far as it is announced
-//! 7. whether the service works, for this tenant ([`crate::health`])
+//! 7. the version of the service ([`crate::versions`]), and whether that works, for this tenant ([`crate::health`])
 //! 8. a seat at the service, or a place in the queue for one ([`crate::waiting`])
 //! 9. the endpoint ([`crate::worker::UpstreamPools::choose`])
 
@@ -179,6 +179,19 @@ fn decide_facts(
         return Err(Refusal::new(&BODY_TOO_LARGE));
     }
     let timeout = effective_timeout(timeout, route.timeout, facts.timeout_ms);
+    let lane = match &route.split {
+        None => at,
+        Some(split) => {
+            let (tenant, user) = match &identity {
+                Identity::Tenant { index, key, .. } => (Some(*index), key.as_ref().map(KeyId::as_str)),
+                Identity::Anonymous => (None, None),
+            };
+            let lane = split.choose(tenant, user, || worker.random());
+            ticket.begin(lane);
+            lane
+        }
+    };
+    let upstream = active.snapshot.lanes[lane].upstream;
     let hop = Hop {
         peer,
         trace: ticket.trace,
@@ -191,12 +204,17 @@ fn decide_facts(
             Identity::Anonymous => None,
         },
         pass_credentials: !keys.judges(),
+        version: match &route.split {
+            Some(_) => &active.snapshot.upstreams[upstream].hop_version,
+            None => b"",
+        },
     };
     let head_bytes = forward::write_head(room, head, facts, &hop, ticket);
     Ok(Decision::Forward(Box::new(Forward {
         head: head_bytes,
         framing: facts.framing,
-        upstream: route.upstream,
+        upstream,
+        lane,
         route: at,
         strict: peer.trusted,
         deadline: Instant::now() + timeout,

@@ -21,7 +21,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 
-use rc_model::ServiceId;
 use rc_model::catalog::Method;
 use rc_model::clock::monotonic_ns;
 use tokio::sync::watch::Receiver;
@@ -38,6 +37,7 @@ use crate::request::Framing;
 use crate::snapshot::Snapshot;
 use crate::span;
 use crate::upstream::Length;
+use crate::versions::LaneIndex;
 use crate::worker::Worker;
 
 use answer::Answer;
@@ -51,23 +51,22 @@ pub(crate) use store::RouteCache;
 /// Fetches that may break off under one request before it is told so.
 const BROKEN_MAX: u32 = 2;
 
-/// What all routes of a snapshot keep; empty when none keeps anything.
+/// What all lanes of a snapshot keep: no version of a service gives the answers of another. Empty when none keeps anything.
 #[derive(Debug, Default)]
 pub(crate) struct Caches(Vec<Option<Arc<RouteCache>>>);
 
-/// What a route keeps outlives its snapshot by these names, as long as its policy stays.
-pub(crate) type KeptCaches = HashMap<(ServiceId, String), Arc<RouteCache>>;
+/// What a lane keeps outlives its snapshot by these names, of its service with its version and of its route, as long as
+/// its policy stays.
+pub(crate) type KeptCaches = HashMap<(String, String), Arc<RouteCache>>;
 
 impl Caches {
     /// Takes over what `kept` has and `snapshot` still wants.
     pub(crate) fn join(snapshot: &Snapshot, kept: &mut KeptCaches, metrics: &TrafficMetrics) -> Self {
         let mut named = KeptCaches::new();
-        let routes = snapshot.routes.iter().map(|route| {
+        let lanes = snapshot.lanes.iter().map(|lane| {
+            let route = &snapshot.routes[lane.route];
             let policy = route.cache.as_ref()?;
-            let name = (
-                snapshot.upstreams[route.upstream].service.clone(),
-                route.path.clone(),
-            );
+            let name = (snapshot.upstreams[lane.upstream].label(), route.path.clone());
             let before = kept.get(&name);
             let cache = match before.filter(|before| before.policy == *policy) {
                 Some(before) => {
@@ -83,9 +82,9 @@ impl Caches {
             named.insert(name, Arc::clone(&cache));
             Some(cache)
         });
-        let routes: Vec<_> = routes.collect();
+        let lanes: Vec<_> = lanes.collect();
         let shown = named.iter().map(|((service, route), cache)| NamedCache {
-            service: service.to_string(),
+            service: service.clone(),
             route: route.clone(),
             cache: Arc::clone(cache),
         });
@@ -93,15 +92,15 @@ impl Caches {
         shown.sort_by(|a, b| (&a.service, &a.route).cmp(&(&b.service, &b.route)));
         *metrics.caches.lock().unwrap_or_else(PoisonError::into_inner) = shown;
         *kept = named;
-        Self(if kept.is_empty() { Vec::new() } else { routes })
+        Self(if kept.is_empty() { Vec::new() } else { lanes })
     }
 
     fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    fn of(&self, route: usize) -> Option<&Arc<RouteCache>> {
-        self.0.get(route)?.as_ref()
+    fn of(&self, lane: LaneIndex) -> Option<&Arc<RouteCache>> {
+        self.0.get(lane)?.as_ref()
     }
 }
 
@@ -208,7 +207,7 @@ pub(crate) async fn carry<D: Downstream>(
     if !reads && !is(Method::Options) {
         ticket.write = Some(Write::of(active.epoch(ticket.tenant)));
     }
-    let cache = ticket.route.and_then(|route| active.caches.of(route));
+    let cache = active.caches.of(forward.lane);
     let Some(cache) = cache.filter(|_| reads) else {
         return exchange::carry(worker, client, forward, ticket, timer).await;
     };

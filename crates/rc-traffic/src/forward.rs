@@ -8,6 +8,7 @@ use crate::access::Ticket;
 use crate::answer::{put, put_number};
 use crate::request::{self, Credential, Facts, Framing, Head};
 use crate::retry::ATTEMPT_HEADER;
+use crate::versions::LaneIndex;
 use crate::worker::Peer;
 
 /// A request that was admitted.
@@ -17,6 +18,8 @@ pub(crate) struct Forward {
     pub(crate) head: Vec<u8>,
     pub(crate) framing: Framing,
     pub(crate) upstream: usize,
+    /// The way from its route to the version of the service that was chosen for it; it keeps to it.
+    pub(crate) lane: LaneIndex,
     pub(crate) route: usize,
     /// The operator's own: it waits before all tenants.
     pub(crate) strict: bool,
@@ -63,6 +66,8 @@ pub(crate) struct Hop<'a> {
     pub(crate) key: Option<&'a KeyId>,
     /// Keys are the service's matter, not ours.
     pub(crate) pass_credentials: bool,
+    /// A ready field that names the version, where the service has several.
+    pub(crate) version: &'a [u8],
 }
 
 /// Writes the head into `out`, but for its last field. Every byte of it was checked by [`crate::request`] or is the gateway's own.
@@ -102,6 +107,7 @@ pub(crate) fn write_head(
         Framing::Unknown => put(&mut out, "transfer-encoding", b"chunked"),
     }
     out.extend_from_slice(hop.tenant);
+    out.extend_from_slice(hop.version);
     if let Some(key) = hop.key {
         put(&mut out, USER_HEADER, key.as_str().as_bytes());
     }

@@ -6,6 +6,7 @@
 //! unevenly (envoy#4602, hitch#142), and the option lets a second gateway share the port unnoticed.
 //! Accepting costs a few microseconds a connection, once; requests never pass through the acceptor.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use rc_model::Clock;
+use rc_model::{Clock, ServiceId, TenantId};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -27,6 +28,7 @@ use crate::key::KeyTable;
 use crate::metrics::TrafficCollector;
 use crate::snapshot::Snapshot;
 use crate::state::Shared;
+use crate::versions::CountsReport;
 use crate::worker::Peer;
 
 /// Connections that wait for a worker to take them.
@@ -138,6 +140,19 @@ impl Gateway {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.shared.active.load().snapshot.version()
+    }
+
+    /// The requests of services with several versions, of `service` or of all, that began after the second `since` of
+    /// Unix time: seconds that are closed, each the same whenever it is read.
+    #[must_use]
+    pub fn counts(&self, service: Option<&ServiceId>, since: Option<u64>) -> CountsReport {
+        self.shared.counts.report(service, since)
+    }
+
+    /// How many requests each tenant sent lately to `service`, which has several versions.
+    #[must_use]
+    pub fn traffic(&self, service: &ServiceId) -> HashMap<TenantId, u64> {
+        self.shared.counts.traffic(service)
     }
 
     /// The gateway's metrics, for a registry.

@@ -232,7 +232,7 @@ impl ServiceHealth {
 pub(crate) fn join(snapshot: &Snapshot, kept: &mut KeptHealth) -> Vec<Arc<ServiceHealth>> {
     let mut before = std::mem::take(&mut kept.0);
     let services = snapshot.upstreams.iter().map(|upstream| {
-        let name = upstream.service.to_string();
+        let name = upstream.label();
         let mut known = before.remove(&name).unwrap_or_default();
         let mut endpoints = HashMap::with_capacity(upstream.endpoints.len());
         for endpoint in &upstream.endpoints {

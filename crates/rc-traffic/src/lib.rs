@@ -16,6 +16,7 @@ pub mod key;
 pub mod levels;
 pub mod limit;
 pub mod snapshot;
+pub mod versions;
 
 mod access;
 mod admission;
@@ -54,3 +55,4 @@ pub use snapshot::{
     AnonymousPolicy, BuildError, BuildFault, Endpoint, RouteSpec, Snapshot, SnapshotSpec, TenantSpec,
     UpstreamSpec,
 };
+pub use versions::{RolloutSpec, VersionSpec, VersionsSpec};

@@ -10,15 +10,17 @@ use std::time::Duration;
 
 use rc_model::catalog::{ConcurrencyBounds, Method, Route};
 use rc_model::resilience::{AdaptiveTimeout, Health, Hedge, Retry};
+use rc_model::split::STABLE;
 use rc_model::tenants::{EffectiveLimits, LimitMode, RateLimit};
 use rc_model::units::Rate;
-use rc_model::{ServiceId, TenantId, TierId};
+use rc_model::{ServiceId, TenantId, TierId, VersionId};
 
 use crate::cache;
 use crate::limit::{Gcra, Meter};
 use crate::path::{self, Found, METHOD_COUNT, RouteTable, TableError, method_name};
 use crate::retry;
 use crate::seats::{Bounds, Claim};
+use crate::versions::{self, Lane, Split, VersionsSpec};
 
 /// Most tenants in one snapshot.
 pub const TENANTS_MAX: usize = 1 << 20;
@@ -30,6 +32,9 @@ pub const ENDPOINTS_MAX: usize = 256;
 /// The tier label of requests that belong to no tenant.
 pub const NO_TIER: &str = "none";
 
+/// Tells a service which version of it was chosen, where it has several.
+const VERSION_HEADER: &str = "x-rc-version";
+
 /// What a snapshot is built from.
 #[derive(Debug, Clone)]
 pub struct SnapshotSpec {
@@ -38,6 +43,8 @@ pub struct SnapshotSpec {
     pub tenants: Vec<TenantSpec>,
     pub routes: Vec<RouteSpec>,
     pub upstreams: Vec<UpstreamSpec>,
+    /// Other versions of those services, and who gets them.
+    pub versions: VersionsSpec,
     /// Limits of requests without a tenant.
     pub anonymous: AnonymousPolicy,
 }
@@ -154,7 +161,10 @@ pub struct Snapshot {
     pub(crate) tiers: Vec<String>,
     pub(crate) routes: Vec<RoutePolicy>,
     pub(crate) table: RouteTable,
+    /// Every version of every service; those of [`SnapshotSpec::upstreams`] come first.
     pub(crate) upstreams: Vec<Upstream>,
+    /// The ways from routes to versions; those of the routes themselves come first.
+    pub(crate) lanes: Vec<Lane>,
     pub(crate) anonymous: AnonymousLimits,
 }
 
@@ -191,14 +201,50 @@ pub(crate) struct RoutePolicy {
     /// How its answers are kept, if they are.
     pub(crate) cache: Option<cache::Policy>,
     pub(crate) hedge: Option<Hedge>,
+    /// How its requests are divided, where its service has several versions.
+    pub(crate) split: Option<Box<Split>>,
 }
 
-/// A service's endpoints.
+/// The endpoints of one version of a service.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) service: ServiceId,
+    version: Option<VersionId>,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) health: Health,
+    /// `x-rc-version`, ready to be copied into a request head.
+    pub(crate) hop_version: Box<[u8]>,
+}
+
+impl Upstream {
+    /// `version` is absent for what the service itself is.
+    pub(crate) fn new(
+        service: ServiceId,
+        version: Option<VersionId>,
+        endpoints: Vec<Endpoint>,
+        health: Health,
+    ) -> Self {
+        let name = version.as_ref().map_or(STABLE, VersionId::as_str);
+        Self {
+            hop_version: format!("{VERSION_HEADER}: {name}\r\n").into_bytes().into(),
+            service,
+            version,
+            endpoints,
+            health,
+        }
+    }
+
+    pub(crate) fn version(&self) -> &str {
+        self.version.as_ref().map_or(STABLE, VersionId::as_str)
+    }
+
+    /// The service as metrics name it: with its version, where that is another one.
+    pub(crate) fn label(&self) -> String {
+        match &self.version {
+            None => self.service.to_string(),
+            Some(version) => format!("{}@{version}", self.service),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -225,12 +271,13 @@ impl Snapshot {
                 faults.push(BuildFault::TooMany { what, count, max });
             }
         }
-        let (upstreams, by_service) = build_upstreams(spec.upstreams, &mut faults);
-        let (routes, table) = build_routes(spec.routes, &by_service, &mut faults);
+        let (mut upstreams, by_service) = build_upstreams(spec.upstreams, &mut faults);
+        let (mut routes, table) = build_routes(spec.routes, &by_service, &mut faults);
         let (tenants, by_tenant, tiers) = build_tenants(spec.tenants, &mut faults);
         if !faults.is_empty() {
             return Err(BuildError { faults });
         }
+        let lanes = versions::compile(spec.versions, &mut routes, &mut upstreams, &tenants);
         Ok(Self {
             version: spec.version,
             tenants,
@@ -239,6 +286,7 @@ impl Snapshot {
             routes,
             table,
             upstreams,
+            lanes,
             anonymous: AnonymousLimits {
                 shared: Gcra::new(spec.anonymous.shared),
                 per_source: Gcra::new(spec.anonymous.per_source),
@@ -292,11 +340,7 @@ fn build_upstreams(
         if by_service.insert(spec.service.clone(), upstreams.len()).is_some() {
             faults.push(BuildFault::UpstreamTwice(spec.service.clone()));
         }
-        upstreams.push(Upstream {
-            service: spec.service,
-            endpoints: spec.endpoints,
-            health: spec.health,
-        });
+        upstreams.push(Upstream::new(spec.service, None, spec.endpoints, spec.health));
     }
     (upstreams, by_service)
 }
@@ -338,6 +382,7 @@ fn build_routes(
             bounds: bounds(route.concurrency.unwrap_or_default()),
             cache: route.cache.as_ref().map(cache::Policy::new),
             hedge: route.hedge,
+            split: None,
         });
     }
     (routes, table)

@@ -29,6 +29,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) method: Option<usize>,
     pub(crate) route: Option<usize>,
     pub(crate) tenant: Option<usize>,
+    /// Where there was a choice.
+    pub(crate) version: Option<&'a str>,
     pub(crate) request_id: Option<&'a str>,
     pub(crate) upstream_ns: Option<u64>,
     pub(crate) resends: u32,
@@ -72,6 +74,9 @@ pub(crate) fn emit(sink: &dyn TelemetrySink, snapshot: &Snapshot, ended: &Ended<
     let trace_id = hex(ended.trace.trace_id());
     let trace_id = std::str::from_utf8(&trace_id).expect("hex digits are ASCII");
     put("rc.request_id", Value::Str(ended.request_id.unwrap_or(trace_id)));
+    if let Some(version) = ended.version {
+        put("rc.version", Value::Str(version));
+    }
     if let Some(ns) = ended.upstream_ns {
         put("rc.upstream_ms", Value::Float(ns as f64 / 1e6));
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use rc_model::project::RateLimitHeaders;
-use rc_model::{Clock, ServiceId, TenantId};
+use rc_model::{Clock, TenantId};
 
 use crate::answer::LimitFields;
 use crate::cache::{Caches, Epoch, KeptCaches};
@@ -24,6 +24,8 @@ use crate::limit::{MeterState, SourceTable, Tat};
 use crate::metrics::{NamedPool, Series, SeriesKey, TrafficMetrics, Watched};
 use crate::seats::{Claim, SeatPool};
 use crate::snapshot::Snapshot;
+use crate::versions::Lane;
+use crate::versions::counts::{Counts, Line, LineIndex};
 
 /// Shared by all workers and by the gateway's handle.
 pub(crate) struct Shared {
@@ -32,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) keys: ArcSwap<Arc<dyn KeyTable>>,
     pub(crate) sources: Arc<Sources>,
     pub(crate) metrics: Arc<TrafficMetrics>,
+    /// Requests of services with several versions.
+    pub(crate) counts: Counts,
     /// Where limits read the time.
     pub(crate) clock: Arc<dyn Clock>,
     /// Touched only when a snapshot is installed.
@@ -42,8 +46,7 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct Kept {
     tenants: HashMap<TenantId, Arc<TenantKept>>,
-    /// By service and route. Routes of one path that differ in their methods share one.
-    pools: HashMap<(ServiceId, String), Arc<SeatPool>>,
+    pools: HashMap<PoolKey, Arc<SeatPool>>,
     caches: KeptCaches,
     slots: Arc<Slots>,
     health: KeptHealth,
@@ -54,6 +57,9 @@ struct Kept {
 
 /// Tenants that are gone and have not rested, of which the state is kept: some 200 bytes each.
 const GONE_MAX: usize = 4_096;
+
+/// A service with its version, and a route. Routes of one path that differ in their methods share a pool.
+type PoolKey = (String, String);
 
 /// One tenant's part of what is kept.
 struct TenantKept {
@@ -153,7 +159,7 @@ pub(crate) struct Active {
     pub(crate) limits: Vec<TenantState>,
     /// By route, then tier. The row behind the last route is for requests that match none.
     pub(crate) series: Vec<Vec<Arc<Series>>>,
-    /// The seats of each route.
+    /// The seats of each lane of the snapshot.
     pub(crate) pools: Vec<Arc<SeatPool>>,
     /// What routes keep of their answers.
     pub(crate) caches: Caches,
@@ -161,6 +167,8 @@ pub(crate) struct Active {
     pub(crate) health: Vec<Arc<ServiceHealth>>,
     /// By route, then tier; only where somebody needs to know.
     latency: Vec<Option<Arc<Latency>>>,
+    /// Where requests of each lane are counted: 0 and not looked at where the service has one version.
+    pub(crate) lines: Vec<LineIndex>,
     pub(crate) anonymous: Arc<AnonymousState>,
 }
 
@@ -255,12 +263,14 @@ impl Shared {
             parked: Arc::default(),
             epoch: Arc::default(),
         });
+        let counts = Counts::new(config.workers.get());
         let mut kept = Kept::default();
         let now_ns = clock.monotonic_ns();
         let active = join(
             snapshot,
             &mut kept,
             &metrics,
+            &counts,
             anonymous,
             config.ratelimit_headers,
             now_ns,
@@ -271,6 +281,7 @@ impl Shared {
             active: ArcSwap::from_pointee(active),
             keys: ArcSwap::from_pointee(keys),
             metrics,
+            counts,
             clock,
             kept: Mutex::new(kept),
         }
@@ -282,7 +293,15 @@ impl Shared {
         let anonymous = Arc::clone(&self.active.load().anonymous);
         let headers = self.config.ratelimit_headers;
         let now_ns = self.clock.monotonic_ns();
-        let active = join(snapshot, &mut kept, &self.metrics, anonymous, headers, now_ns);
+        let active = join(
+            snapshot,
+            &mut kept,
+            &self.metrics,
+            &self.counts,
+            anonymous,
+            headers,
+            now_ns,
+        );
         self.active.store(Arc::new(active));
     }
 }
@@ -291,6 +310,7 @@ fn join(
     snapshot: Snapshot,
     kept: &mut Kept,
     metrics: &TrafficMetrics,
+    counts: &Counts,
     anonymous: Arc<AnonymousState>,
     headers: RateLimitHeaders,
     now_ns: u64,
@@ -315,6 +335,7 @@ fn join(
     // Their rules may have changed, too.
     anonymous.shared.clamp(&snapshot.anonymous.shared, now_ns);
     anonymous.unproved.clamp(&snapshot.anonymous.shared, now_ns);
+    let lines = join_lines(&snapshot, counts);
     let pools = join_pools(&snapshot, &mut kept.pools, metrics, now_ns);
     let caches = Caches::join(&snapshot, &mut kept.caches, metrics);
     let health = health::join(&snapshot, &mut kept.health);
@@ -354,22 +375,35 @@ fn join(
         caches,
         health,
         latency,
+        lines,
         anonymous,
     }
 }
 
+fn join_lines(snapshot: &Snapshot, counts: &Counts) -> Vec<LineIndex> {
+    let line = |lane: &Lane| {
+        let (route, upstream) = (&snapshot.routes[lane.route], &snapshot.upstreams[lane.upstream]);
+        route.split.as_ref().map_or(0, |_| {
+            counts.line(Line {
+                service: upstream.service.clone(),
+                version: upstream.version().to_owned(),
+                route: route.path.clone(),
+            })
+        })
+    };
+    snapshot.lanes.iter().map(line).collect()
+}
+
 fn join_pools(
     snapshot: &Snapshot,
-    kept: &mut HashMap<(ServiceId, String), Arc<SeatPool>>,
+    kept: &mut HashMap<PoolKey, Arc<SeatPool>>,
     metrics: &TrafficMetrics,
     now_ns: u64,
 ) -> Vec<Arc<SeatPool>> {
     let mut named: BTreeMap<_, NamedPool> = BTreeMap::new();
-    let routes = snapshot.routes.iter().map(|route| {
-        let key = (
-            snapshot.upstreams[route.upstream].service.clone(),
-            route.path.clone(),
-        );
+    let lanes = snapshot.lanes.iter().map(|lane| {
+        let route = &snapshot.routes[lane.route];
+        let key = (snapshot.upstreams[lane.upstream].label(), route.path.clone());
         let pool = match named.get(&key) {
             Some(named) => Arc::clone(&named.pool),
             None => match kept.get(&key) {
@@ -381,13 +415,13 @@ fn join_pools(
             },
         };
         named.entry(key.clone()).or_insert_with(|| NamedPool {
-            service: key.0.to_string(),
+            service: key.0,
             route: key.1,
             pool: Arc::clone(&pool),
         });
         pool
     });
-    let pools = routes.collect();
+    let pools = lanes.collect();
     // Who still has a seat of a route that is gone keeps its pool by itself.
     *kept = named
         .iter()

@@ -63,7 +63,7 @@ impl<'a> Place<'a> {
         };
         Self {
             worker,
-            pool: &active.pools[forward.route],
+            pool: &active.pools[forward.lane],
             claim,
             mode,
             strict: forward.strict,

@@ -28,6 +28,7 @@ mod judge;
 mod logs;
 mod migrate;
 mod platform;
+mod ramp;
 mod schema;
 mod search;
 mod serve;
@@ -76,6 +77,7 @@ pub(crate) enum Command {
     Search(search::Args),
     Docs(docs::Args),
     Tenant(tenant::Args),
+    Ramp(ramp::Args),
     Audit(audit::Args),
     Events(events::Args),
     Db(db::Args),
@@ -111,6 +113,7 @@ impl Command {
             | Self::Search(_)
             | Self::Docs(_)
             | Self::Tenant(_)
+            | Self::Ramp(_)
             | Self::Audit(_)
             | Self::Events(_)
             | Self::Db(_)
@@ -149,6 +152,7 @@ pub(crate) async fn run(cx: &Cx, command: Command) -> Result<Outcome, miette::Re
         Command::Search(args) => search::run(cx, args).await,
         Command::Docs(args) => docs::run(cx, args).await,
         Command::Tenant(args) => tenant::run(cx, args).await,
+        Command::Ramp(args) => ramp::run(cx, args).await,
         Command::Audit(args) => audit::run(cx, args).await,
         Command::Events(args) => events::run(cx, args).await,
         Command::Db(args) => db::run(cx, args).await,

@@ -89,6 +89,8 @@ pub enum Action {
     EventsVerify,
     EventsRepair,
     StorageRecount,
+    RampSet,
+    RampUndo,
 }
 
 impl Action {
@@ -114,6 +116,8 @@ impl Action {
             Self::EventsVerify => "events.verify",
             Self::EventsRepair => "events.repair",
             Self::StorageRecount => "storage.recount",
+            Self::RampSet => "ramp.set",
+            Self::RampUndo => "ramp.undo",
         }
     }
 }
@@ -121,7 +125,7 @@ impl Action {
 /// On what it was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
-    /// `key`, `service`, `config`, `platform`, `store`, `letter`, `events`, `storage`.
+    /// `key`, `service`, `config`, `platform`, `store`, `letter`, `events`, `storage`, `ramp`.
     pub kind: &'static str,
     pub id: String,
     /// Whose resource it is, where it is a tenant's.

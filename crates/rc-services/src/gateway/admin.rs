@@ -1,7 +1,9 @@
-//! The gateway's admin API on its owner-only socket: keys, configuration, metrics.
+//! The gateway's admin API on its owner-only socket: keys, rollouts, configuration, metrics.
 //!
 //! Requests arrive on the data path's threads and are handed to one task of the process, so that a slow
 //! store never holds a worker.
+
+mod ramps;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,19 +49,21 @@ impl Admin {
         (Arc::new(Self { queue }), calls)
     }
 
-    /// Answers requests, and every `poll` reads the keys again, until the process stops. One task does
-    /// both, so that an older list of keys never replaces a newer one.
+    /// Answers requests, and every `poll` reads the keys again, and the weights of rollouts, until the process stops.
+    /// One task does all, so that an older list never replaces a newer one.
     pub(super) async fn answer(shared: Arc<Shared>, mut calls: Calls, poll: Duration) {
         let stopping = shared.deps.tree.stopping();
         let store = shared.deps.readiness.component("keys");
         let mut tick = tokio::time::interval(poll);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ramps = ramps::Watch::new(&shared);
         loop {
             tokio::select! {
                 _ = tick.tick() => match shared.refresh_keys().await {
                     Ok(()) => store.set_ready(),
                     Err(error) => store.set_down(error.to_string()),
                 },
+                () = ramps.due() => ramps.refresh(&shared).await,
                 call = calls.recv() => {
                     let Some((request, answer)) = call else { return };
                     // The caller may have gone; there is nobody left to tell.
@@ -114,6 +118,15 @@ async fn handle(shared: &Shared, request: Request<Bytes>) -> Response<Bytes> {
         (&Method::POST, "/-/keys") => create_key(shared, &request).await,
         (&Method::DELETE, _) if path.starts_with("/-/keys/") => {
             revoke_key(shared, path.trim_start_matches("/-/keys/"), &request).await
+        }
+        (&Method::GET, "/-/counts") => ramps::counts(shared, request.uri().query()).map_err(malformed),
+        (&Method::GET, "/-/ramps") => Ok(ramps::list(shared)),
+        (&Method::PUT, _) if path.starts_with("/-/ramps/") => {
+            ramps::set(shared, path.trim_start_matches("/-/ramps/"), &request).await
+        }
+        (&Method::POST, _) if path.starts_with("/-/ramps/") && path.ends_with("/undo") => {
+            let name = path.trim_start_matches("/-/ramps/").trim_end_matches("/undo");
+            ramps::undo(shared, name, &request).await
         }
         _ => Err(Problem::new(404, "RC-SRV-001", "no such path")),
     };

@@ -21,7 +21,8 @@ use rc_serve::metrics::OPENMETRICS;
 use rc_serve::{tls, tree};
 use rc_traffic::snapshot::{AnonymousPolicy, RouteSpec, SnapshotSpec, UpstreamSpec};
 use rc_traffic::{
-    ApiKey, Gateway, GatewayConfig, Hooks, KeyEntry, KeySet, KeyTable, Listener, NoKeys, SecretHash, Snapshot,
+    ApiKey, Gateway, GatewayConfig, Hooks, KeyEntry, KeySet, KeyTable, Listener, NoKeys, SecretHash,
+    Snapshot, VersionsSpec,
 };
 
 use super::admin::Admin;
@@ -213,6 +214,7 @@ fn snapshot_spec(model: &GatewayModel, resolved: &Resolved, version: u64) -> Sna
         tenants: policy::tenant_specs(&model.tenants),
         routes: routes.collect(),
         upstreams: upstreams.collect(),
+        versions: VersionsSpec::default(),
         anonymous: anonymous(&model.file.anonymous),
     }
 }

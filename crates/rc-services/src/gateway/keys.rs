@@ -109,7 +109,8 @@ impl Asked {
 /// The reason of a key whose place another one takes.
 const REPLACED: Reason = Reason::of("replaced");
 
-/// The keys' store on either engine, and the outbox that lies in it.
+/// The gateway's own store on either engine: the keys, the weights of rollouts (see [`super::ramps`]), and the outbox that
+/// tells of their changes.
 #[derive(Debug, Clone)]
 pub struct KeyStore {
     engine: Engine,
@@ -117,7 +118,7 @@ pub struct KeyStore {
 }
 
 #[derive(Debug, Clone)]
-enum Engine {
+pub(super) enum Engine {
     Sqlite(Sqlite),
     Postgres(Postgres),
 }
@@ -145,6 +146,11 @@ impl KeyStore {
             outbox: Outbox::postgres(db.clone(), Builtin::Gateway.name()),
             engine: Engine::Postgres(db),
         }
+    }
+
+    /// For what else lies in this store.
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// What this store has to tell the ledger.

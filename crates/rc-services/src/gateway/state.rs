@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use rc_model::catalog::Builtin;
 use rc_model::endpoints::Endpoints;
+use rc_model::split::Rollout;
 use rc_model::workspace::Model;
-use rc_model::{Digest, KeyId, Layout, TenantId, Timestamp};
+use rc_model::{Digest, KeyId, Layout, RolloutId, ServiceId, TenantId, Timestamp};
 use rc_serve::memory::Slack;
 use rc_serve::off_thread;
-use rc_traffic::{Gateway, KeysUnknown, Snapshot};
+use rc_traffic::{BuildError, Gateway, KeysUnknown, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 
 use super::config::{ConfigReport, Refused};
 use super::files::{self, Broken, Fingerprint, Loaded};
 use super::keys::{Asked, KeyRecord, KeyStore, key_set};
-use super::policy::snapshot_spec;
+use super::policy::{set_weights, snapshot_spec};
+use super::ramps::{Change, Changed, Ramps, Traffic, Wish};
 use crate::audit::{self, Act, Action, Actor, Incomparable, Outcome, Reason, Resource, Room};
 use crate::service::Deps;
 
@@ -48,6 +50,8 @@ pub(super) struct Shared {
 struct Current {
     model: Arc<Model>,
     endpoints: Endpoints,
+    /// The weights of rollouts as the store last told them.
+    ramps: Ramps,
     version: u64,
     since: Timestamp,
     refused: Option<Refused>,
@@ -83,6 +87,7 @@ impl Shared {
         let current = Current {
             model: Arc::new(loaded.model),
             endpoints: loaded.endpoints,
+            ramps: Ramps::new(),
             version: 1,
             since,
             refused: None,
@@ -181,6 +186,95 @@ impl Shared {
             "{behind}; keys that were revoked since are revoked again, keys that were made since are gone"
         );
         Ok(())
+    }
+
+    /// Whether the files in force have rollouts, so that their weights matter.
+    pub(super) fn has_rollouts(&self) -> bool {
+        !self.lock().model.tenants.rollouts.is_empty()
+    }
+
+    /// The rollouts of the files in force, and all weights that were ever set.
+    pub(super) fn rollouts(&self) -> (Arc<Model>, Ramps) {
+        let current = self.lock();
+        (Arc::clone(&current.model), current.ramps.clone())
+    }
+
+    /// Reads the weights of rollouts and puts them in force.
+    ///
+    /// # Errors
+    /// What the store says; the weights known so far stay in force.
+    pub(super) async fn refresh_ramps(&self) -> Result<(), rc_store::Error> {
+        let ramps = self.keys.ramps().await?;
+        self.put_ramps(|known| *known = ramps);
+        Ok(())
+    }
+
+    /// Changes the weight of `name`, in the store and then here. Called by the admin task only, so that an older list
+    /// of weights never replaces a newer one.
+    ///
+    /// # Errors
+    /// [`super::ramps::Refused`] inside the store's error, and what the store says.
+    pub(super) async fn change_ramp(
+        &self,
+        name: RolloutId,
+        rollout: Rollout,
+        wish: Wish,
+        asked: Asked,
+    ) -> Result<Changed, rc_store::Error> {
+        let change = Change {
+            traffic: self.traffic(&rollout.service),
+            name: name.clone(),
+            rollout,
+            wish,
+            asked,
+            at: self.deps.clock.now(),
+        };
+        let changed = self.keys.change_ramp(change).await?;
+        let ramp = changed.clone().into_ramp();
+        self.put_ramps(|known| drop(known.insert(name, ramp)));
+        Ok(changed)
+    }
+
+    /// What every tenant sent lately to `service`.
+    fn traffic(&self, service: &ServiceId) -> Traffic {
+        let counted = self.gateway.traffic(service);
+        let model = Arc::clone(&self.lock().model);
+        let tenants = model.tenants.tenants.keys();
+        tenants
+            .map(|tenant| (tenant.clone(), counted.get(tenant).copied().unwrap_or(0)))
+            .collect()
+    }
+
+    fn put_ramps(&self, change: impl FnOnce(&mut Ramps)) {
+        let mut current = self.lock();
+        let before = current.ramps.clone();
+        change(&mut current.ramps);
+        if current.ramps == before {
+            return;
+        }
+        // Under the lock: a change of the files must not be undone by a snapshot of those before it.
+        match self.snapshot(
+            &current.model,
+            &current.endpoints,
+            &current.ramps,
+            current.version,
+        ) {
+            Ok(snapshot) => self.gateway.install(snapshot),
+            // The files were valid, and no weight makes them invalid.
+            Err(error) => tracing::error!(%error, "the weights cannot be put in force"),
+        }
+    }
+
+    fn snapshot(
+        &self,
+        model: &Model,
+        endpoints: &Endpoints,
+        ramps: &Ramps,
+        version: u64,
+    ) -> Result<Snapshot, BuildError> {
+        let mut spec = snapshot_spec(&self.layout, &model.catalog, &model.tenants, endpoints, version);
+        set_weights(&mut spec, ramps);
+        Snapshot::build(spec)
     }
 
     /// Changes the list of known keys and gives those that are valid at this moment to the data path.
@@ -288,16 +382,18 @@ impl Shared {
         let Loaded { model, endpoints } = loaded;
         let digest = model.digest;
         let broken = |problem: String, settled| (Broken::one(Some(digest), problem), settled);
-        let (before, version) = {
+        let (before, ramps, version) = {
             let mut current = self.lock();
             if current.model.digest == digest && current.endpoints == endpoints {
                 (current.refused, current.recorded) = (None, None);
                 return Ok(());
             }
-            (current.model.digest, current.version + 1)
+            (current.model.digest, current.ramps.clone(), current.version + 1)
         };
-        let spec = snapshot_spec(&self.layout, &model.catalog, &model.tenants, &endpoints, version);
-        let snapshot = Snapshot::build(spec).map_err(|error| broken(error.to_string(), Settled::Yes))?;
+        let invalid = |error: BuildError| broken(error.to_string(), Settled::Yes);
+        let mut snapshot = self
+            .snapshot(&model, &endpoints, &ramps, version)
+            .map_err(invalid)?;
         // The endpoint table alone is no configuration: the supervisor wrote it, and said why.
         if before != digest {
             let act = self.act(now, Action::ConfigApply, "files-changed", Outcome::Done);
@@ -313,12 +409,20 @@ impl Shared {
                     broken(problem, Settled::Later)
                 })?;
         }
+        let mut current = self.lock();
+        if current.ramps != ramps {
+            // A weight moved while the entry was on its way.
+            snapshot = self
+                .snapshot(&model, &endpoints, &current.ramps, version)
+                .map_err(invalid)?;
+        }
         self.gateway.install(snapshot);
         self.deps.marks.data_version.set_configuration(digest);
         tracing::info!(version, digest = %digest.short(), tenants = model.tenants.tenants.len(), "configuration applied");
-        *self.lock() = Current {
+        *current = Current {
             model: Arc::new(model),
             endpoints,
+            ramps: std::mem::take(&mut current.ramps),
             version,
             since: now,
             refused: None,

@@ -16,6 +16,8 @@ use crate::worker::Worker;
 
 /// Why an answer is cut in which no byte moved for the stall timeout.
 const NO_PROGRESS: &str = "no progress";
+/// Why an answer is cut whose client does not want the rest.
+const CLIENT_LEFT: &str = "the client left";
 
 impl<D: Downstream> Exchange<'_, '_, D> {
     pub(super) async fn relay(
@@ -49,7 +51,11 @@ impl<D: Downstream> Exchange<'_, '_, D> {
         if let Err(reason) = whole.await {
             let trace_id = ticket.trace.trace_id_hex();
             tracing::debug!(reason, trace_id, "the answer was cut");
-            ticket.error = Some(span::CUT);
+            ticket.error = Some(if reason == CLIENT_LEFT {
+                span::GONE
+            } else {
+                span::CUT
+            });
             // The client gets what came, and sees that it is not the whole. One that took nothing for so long
             // is not waited for again.
             if reason != NO_PROGRESS {
@@ -80,7 +86,7 @@ impl<D: Downstream> Exchange<'_, '_, D> {
             if self.client.waiting() >= OUTBOX_BYTES_HIGH {
                 match self.client.poll_flush(cx) {
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err("the client left")),
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(CLIENT_LEFT)),
                     // Room again, for a part: whoever leaves without asking the service is not woken by it.
                     Poll::Pending if self.client.waiting() < OUTBOX_BYTES_HIGH => {}
                     Poll::Pending => {
@@ -114,7 +120,7 @@ impl<D: Downstream> Exchange<'_, '_, D> {
         // request body that is still coming, and see whether anybody is there.
         let flushes = !full && self.client.waiting() > 0;
         if flushes && matches!(self.client.poll_flush(cx), Poll::Ready(Err(_))) {
-            return Poll::Ready(Err("the client left"));
+            return Poll::Ready(Err(CLIENT_LEFT));
         }
         match self.poll_send(cx) {
             Ok(()) => {}
@@ -122,7 +128,7 @@ impl<D: Downstream> Exchange<'_, '_, D> {
             Err(_) => return Poll::Ready(Err("the request body broke")),
         }
         if !self.sending && self.client.poll_gone(cx).is_ready() {
-            return Poll::Ready(Err("the client left"));
+            return Poll::Ready(Err(CLIENT_LEFT));
         }
         Poll::Pending
     }

@@ -8,6 +8,7 @@ use crate::snapshot::{AnonymousPolicy, SnapshotSpec};
 /// A worker that takes no connection, whose queue holds `room` of them.
 fn stuck_seat(room: usize) -> (Seat, mpsc::Receiver<Accepted>) {
     let snapshot = Snapshot::build(SnapshotSpec {
+        versions: Default::default(),
         version: 1,
         tenants: Vec::new(),
         routes: Vec::new(),

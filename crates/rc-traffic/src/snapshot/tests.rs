@@ -41,6 +41,7 @@ fn demo_tenants() -> Vec<TenantSpec> {
 fn spec() -> SnapshotSpec {
     SnapshotSpec {
         version: 7,
+        versions: Default::default(),
         tenants: demo_tenants(),
         routes: vec![
             route("/docs", &[Method::Get], "docs-api"),

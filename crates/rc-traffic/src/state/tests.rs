@@ -28,6 +28,7 @@ fn spec(version: u64, tenants: &[&str], rate: &str, burst: u64) -> SnapshotSpec 
     });
     SnapshotSpec {
         version,
+        versions: Default::default(),
         tenants: tenants.collect(),
         routes: Vec::new(),
         upstreams: Vec::new(),

@@ -40,3 +40,5 @@ mod stampede;
 mod support;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod versions;

@@ -247,6 +247,7 @@ pub(crate) fn spec(version: u64, endpoints: Vec<Endpoint>) -> SnapshotSpec {
     quick.route.timeout = Some(Span::from_millis(200));
     SnapshotSpec {
         version,
+        versions: Default::default(),
         tenants: vec![tenant("acme", "gold", 1_000_000, 1_000_000)],
         routes: vec![
             route("/up", &[]),

@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderValue, Method, header};
 use rc_client::{ApiKey, Client, Config, Endpoint, ErrorKind, Identity, RawRequest, Trust};
 use rc_model::catalog::Builtin;
 use rc_model::tenants::TenantsFile;
 use rc_model::{Model, Sources, TenantId};
+use rc_services::audit::Reason;
+use serde::de::DeserializeOwned;
 
 use crate::cx::Cx;
 use crate::fault::Fault;
@@ -176,6 +179,45 @@ pub(crate) async fn administration(cx: &Cx) -> Result<Client, Fault> {
     service(cx, Builtin::Gateway).await
 }
 
+/// Asks the administration. A `POST` is not sent again when its answer is lost.
+///
+/// # Errors
+/// What the platform says against it.
+pub(crate) async fn administer<T: DeserializeOwned>(
+    client: &Client,
+    resource: &'static str,
+    method: Method,
+    target: String,
+    body: Option<&serde_json::Value>,
+) -> Result<T, Fault> {
+    let json = HeaderValue::from_static("application/json");
+    // Making something twice makes two; reading, setting and revoking can be repeated.
+    let idempotent = method != Method::POST;
+    let request = RawRequest {
+        method,
+        target,
+        resource,
+        headers: body
+            .iter()
+            .map(|_| (header::CONTENT_TYPE, json.clone()))
+            .collect(),
+        body: body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string())),
+        idempotent,
+        deadline: None,
+    };
+    let answer = client.raw(&request).await.map_err(fault)?;
+    serde_json::from_slice(&answer.value.body)
+        .map_err(|error| Fault::world("RC-CLI-018", "the gateway's answer is not understood").because(error))
+}
+
+/// Why, for the audit log: for `--reason`.
+///
+/// # Errors
+/// What is wrong, for the usage message.
+pub(crate) fn reason(text: &str) -> Result<String, String> {
+    Reason::check(text).map(|()| text.to_owned())
+}
+
 /// A client for one of the platform's own services in this project, on its own socket.
 ///
 /// # Errors
@@ -227,7 +269,7 @@ async fn hello(cx: &Cx, endpoint: &Endpoint) -> Result<(), Fault> {
     let mut config = Config::new(endpoint.clone(), Identity::Nobody);
     config.backoff.attempts_max = 1;
     let request = RawRequest {
-        method: http::Method::GET,
+        method: Method::GET,
         target: "/health".to_owned(),
         resource: "health",
         headers: Vec::new(),
@@ -288,7 +330,8 @@ fn refused(error: &rc_client::Error) -> Fault {
         None => error.to_string(),
     };
     let fault = match status {
-        404 => Fault::no(code, message),
+        // What is asked for is not there, or is not as the caller believes.
+        404 | 409 => Fault::no(code, message),
         429 | 500.. => Fault::world(code, message),
         _ => Fault::usage(code, message),
     };

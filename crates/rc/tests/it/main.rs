@@ -25,6 +25,8 @@ mod postgres;
 #[cfg(test)]
 mod quotas;
 #[cfg(test)]
+mod ramps;
+#[cfg(test)]
 mod real_documents;
 #[cfg(test)]
 mod reload;

@@ -10,10 +10,11 @@ use rc_model::catalog::Builtin;
 
 pub(super) const MIGRATIONS: Migrations = Migrations::new(
     "gateway",
-    &[Migration {
-        number: 1,
-        name: "create_api_keys",
-        up: "CREATE TABLE api_keys (
+    &[
+        Migration {
+            number: 1,
+            name: "create_api_keys",
+            up: "CREATE TABLE api_keys (
                  key_id     text PRIMARY KEY,
                  tenant     text NOT NULL,
                  label      text NOT NULL,
@@ -23,8 +24,19 @@ pub(super) const MIGRATIONS: Migrations = Migrations::new(
                  revoked_at bigint
              );
              CREATE INDEX api_keys_by_tenant ON api_keys (tenant, created_at);",
-        down: "DROP TABLE api_keys;",
-    }],
+            down: "DROP TABLE api_keys;",
+        },
+        Migration {
+            number: 2,
+            name: "create_ramps",
+            up: "CREATE TABLE ramps (
+                 rollout    text PRIMARY KEY,
+                 generation bigint NOT NULL,
+                 record     text NOT NULL
+             );",
+            down: "DROP TABLE ramps;",
+        },
+    ],
 );
 
 pub(super) async fn add(db: &Postgres, key: &KeyRecord, replace: bool, asked: &Asked) -> Result<(), Error> {

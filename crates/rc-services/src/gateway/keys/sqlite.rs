@@ -10,10 +10,11 @@ use rc_model::catalog::Builtin;
 
 pub(super) const MIGRATIONS: Migrations = Migrations::new(
     "gateway",
-    &[Migration {
-        number: 1,
-        name: "create_api_keys",
-        up: "CREATE TABLE api_keys (
+    &[
+        Migration {
+            number: 1,
+            name: "create_api_keys",
+            up: "CREATE TABLE api_keys (
                  key_id     TEXT PRIMARY KEY,
                  tenant     TEXT NOT NULL,
                  label      TEXT NOT NULL,
@@ -23,8 +24,19 @@ pub(super) const MIGRATIONS: Migrations = Migrations::new(
                  revoked_at INTEGER
              ) STRICT;
              CREATE INDEX api_keys_by_tenant ON api_keys (tenant, created_at);",
-        down: "DROP TABLE api_keys;",
-    }],
+            down: "DROP TABLE api_keys;",
+        },
+        Migration {
+            number: 2,
+            name: "create_ramps",
+            up: "CREATE TABLE ramps (
+                 rollout    TEXT PRIMARY KEY,
+                 generation INTEGER NOT NULL,
+                 record     TEXT NOT NULL
+             ) STRICT;",
+            down: "DROP TABLE ramps;",
+        },
+    ],
 );
 
 const COLUMNS: &str = "key_id, tenant, label, hash, created_at, expires_at, revoked_at";

@@ -7,11 +7,11 @@ use http::{HeaderValue, Method, header};
 use rc_client::RawRequest;
 use rc_model::catalog::Builtin;
 use rc_model::{Clock as _, Span, SystemClock, Timestamp};
-use rc_services::audit::Reason;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::commands::platform;
+pub(crate) use crate::commands::platform::reason;
 use crate::cx::Cx;
 use crate::fault::Fault;
 
@@ -77,11 +77,6 @@ async fn send<T: DeserializeOwned>(
         )
         .because(error)
     })
-}
-
-/// For `--reason`.
-pub(crate) fn reason(text: &str) -> Result<String, String> {
-    Reason::check(text).map(|()| text.to_owned())
 }
 
 /// A moment: a time, or a span back from now.

@@ -1,12 +1,9 @@
 //! `rc tenant key`: API keys.
 
-use bytes::Bytes;
 use clap::Subcommand;
-use http::{HeaderValue, Method, header};
-use rc_client::{Client, RawRequest};
+use http::Method;
+use rc_client::Client;
 use rc_model::{Clock as _, KeyId, Span, SystemClock, TenantId, Timestamp};
-use rc_services::audit::Reason;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::table;
@@ -44,7 +41,7 @@ struct Create {
     #[arg(long, value_name = "SPAN", value_parser = Span::parse)]
     expires: Option<Span>,
     /// Why, for the audit log
-    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    #[arg(long, value_name = "TEXT", value_parser = platform::reason)]
     reason: Option<String>,
 }
 
@@ -57,10 +54,6 @@ fn key_id(text: &str) -> Result<KeyId, String> {
         }),
         None => KeyId::new(text).map_err(|error| error.to_string()),
     }
-}
-
-fn reason(text: &str) -> Result<String, String> {
-    Reason::check(text).map(|()| text.to_owned())
 }
 
 /// List keys: their ids, never the keys.
@@ -78,7 +71,7 @@ struct Revoke {
     #[arg(value_name = "KEY_ID", value_parser = key_id)]
     key_id: KeyId,
     /// Why, for the audit log
-    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    #[arg(long, value_name = "TEXT", value_parser = platform::reason)]
     reason: Option<String>,
 }
 
@@ -138,7 +131,8 @@ async fn create(cx: &Cx, args: Create) -> Result<Outcome, miette::Report> {
         "expires_in_s": args.expires.map(|span| span.duration().as_secs()),
         "reason": args.reason,
     });
-    let key: Key = ask(&client, Method::POST, "/-/keys".to_owned(), Some(&body)).await?;
+    let key: Key =
+        platform::administer(&client, "keys", Method::POST, "/-/keys".to_owned(), Some(&body)).await?;
     if cx.json() {
         cx.print_json(&key);
         return Ok(Outcome::Done);
@@ -195,7 +189,7 @@ async fn revoke(cx: &Cx, args: Revoke) -> Result<Outcome, miette::Report> {
     let client = platform::administration(cx).await?;
     let body = args.reason.map(|reason| serde_json::json!({ "reason": reason }));
     let target = format!("/-/keys/{}", args.key_id);
-    let key: Key = ask(&client, Method::DELETE, target, body.as_ref()).await?;
+    let key: Key = platform::administer(&client, "keys", Method::DELETE, target, body.as_ref()).await?;
     if cx.json() {
         cx.print_json(&key);
     } else {
@@ -213,32 +207,6 @@ pub(super) async fn fetch(client: &Client, tenant: Option<&TenantId>) -> Result<
         || "/-/keys".to_owned(),
         |tenant| format!("/-/keys?tenant={tenant}"),
     );
-    let keys: Keys = ask(client, Method::GET, target, None).await?;
+    let keys: Keys = platform::administer(client, "keys", Method::GET, target, None).await?;
     Ok(keys.keys)
-}
-
-async fn ask<T: DeserializeOwned>(
-    client: &Client,
-    method: Method,
-    target: String,
-    body: Option<&serde_json::Value>,
-) -> Result<T, Fault> {
-    let json = HeaderValue::from_static("application/json");
-    // Making a key twice makes two keys; reading and revoking can be repeated.
-    let idempotent = method != Method::POST;
-    let request = RawRequest {
-        method,
-        target,
-        resource: "keys",
-        headers: body
-            .iter()
-            .map(|_| (header::CONTENT_TYPE, json.clone()))
-            .collect(),
-        body: body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string())),
-        idempotent,
-        deadline: None,
-    };
-    let answer = client.raw(&request).await.map_err(platform::fault)?;
-    serde_json::from_slice(&answer.value.body)
-        .map_err(|error| Fault::world("RC-CLI-018", "the gateway's answer is not understood").because(error))
 }
