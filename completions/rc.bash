@@ -67,6 +67,9 @@ _rc() {
             rc,migrate)
                 cmd="rc__subcmd__migrate"
                 ;;
+            rc,ramp)
+                cmd="rc__subcmd__ramp"
+                ;;
             rc,schema)
                 cmd="rc__subcmd__schema"
                 ;;
@@ -181,6 +184,15 @@ _rc() {
             rc__subcmd__judge,replay)
                 cmd="rc__subcmd__judge__subcmd__replay"
                 ;;
+            rc__subcmd__ramp,set)
+                cmd="rc__subcmd__ramp__subcmd__set"
+                ;;
+            rc__subcmd__ramp,show)
+                cmd="rc__subcmd__ramp__subcmd__show"
+                ;;
+            rc__subcmd__ramp,undo)
+                cmd="rc__subcmd__ramp__subcmd__undo"
+                ;;
             rc__subcmd__tenant,key)
                 cmd="rc__subcmd__tenant__subcmd__key"
                 ;;
@@ -206,7 +218,7 @@ _rc() {
 
     case "${cmd}" in
         rc)
-            opts="-h -V --output --project --help --version init up status logs trace down ingest search docs tenant audit events db gateway judge catalog schema migrate doctor explain completions serve __guard __gen"
+            opts="-h -V --output --project --help --version init up status logs trace down ingest search docs tenant ramp audit events db gateway judge catalog schema migrate doctor explain completions serve __guard __gen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1916,6 +1928,114 @@ _rc() {
                 return 0
             fi
             case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__ramp)
+            opts="-h -V --output --project --help --version set show undo"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__ramp__subcmd__set)
+            opts="-h -V --percent --reason --generation --override --output --project --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --percent)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reason)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --generation)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__ramp__subcmd__show)
+            opts="-h -V --output --project --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rc__subcmd__ramp__subcmd__undo)
+            opts="-h -V --reason --generation --override --output --project --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --reason)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --generation)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0

@@ -39,6 +39,7 @@ complete -c rc -n "__fish_rc_needs_command" -f -a "ingest" -d 'Put documents int
 complete -c rc -n "__fish_rc_needs_command" -f -a "search" -d 'Find documents, the best ones first'
 complete -c rc -n "__fish_rc_needs_command" -f -a "docs" -d 'Look at single documents'
 complete -c rc -n "__fish_rc_needs_command" -f -a "tenant" -d 'Tenants and their API keys'
+complete -c rc -n "__fish_rc_needs_command" -f -a "ramp" -d 'How much of a service goes to another version, changed while it runs'
 complete -c rc -n "__fish_rc_needs_command" -f -a "audit" -d 'The audit log: who did what, to what, why and when'
 complete -c rc -n "__fish_rc_needs_command" -f -a "events" -d 'Events: move them, watch them, check them, and decide about those that cannot be applied'
 complete -c rc -n "__fish_rc_needs_command" -f -a "db" -d 'The services\' stores: what their statements cost, and which indexes are missing or unused'
@@ -176,6 +177,36 @@ complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand
 complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from usage" -l recount -d 'Count all documents, and repair the ledger'
 complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from usage" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rc -n "__fish_rc_using_subcommand tenant; and __fish_seen_subcommand_from usage" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand ramp; and not __fish_seen_subcommand_from set show undo" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand ramp; and not __fish_seen_subcommand_from set show undo" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand ramp; and not __fish_seen_subcommand_from set show undo" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand ramp; and not __fish_seen_subcommand_from set show undo" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand ramp; and not __fish_seen_subcommand_from set show undo" -f -a "set" -d 'Send this part of a service\'s requests to the new version'
+complete -c rc -n "__fish_rc_using_subcommand ramp; and not __fish_seen_subcommand_from set show undo" -f -a "show" -d 'Show the parts, who owns them, and what they were'
+complete -c rc -n "__fish_rc_using_subcommand ramp; and not __fish_seen_subcommand_from set show undo" -f -a "undo" -d 'Go back to the part before the latest change'
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from set" -l percent -d 'The part, from 0 to 100' -r
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from set" -l reason -d 'Why, for the audit log' -r
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from set" -l generation -d 'Only if this is still its generation, as `rc ramp show` says it; of two at once one is refused' -r
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from set" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from set" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from set" -l override -d 'Also when a rollout that runs by itself owns it; from then on it does not move it'
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from set" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from set" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from show" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from show" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from show" -s V -l version -d 'Print version'
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from undo" -l reason -d 'Why, for the audit log' -r
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from undo" -l generation -d 'Only if this is still its generation, as `rc ramp show` says it; of two at once one is refused' -r
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from undo" -l output -d 'How results are printed' -r -f -a "text\t'For people'
+json\t'For programs: stable, documented shapes'"
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from undo" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from undo" -l override -d 'Also when a rollout that runs by itself owns it; from then on it does not move it'
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from undo" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rc -n "__fish_rc_using_subcommand ramp; and __fish_seen_subcommand_from undo" -s V -l version -d 'Print version'
 complete -c rc -n "__fish_rc_using_subcommand audit; and not __fish_seen_subcommand_from log verify" -l output -d 'How results are printed' -r -f -a "text\t'For people'
 json\t'For programs: stable, documented shapes'"
 complete -c rc -n "__fish_rc_using_subcommand audit; and not __fish_seen_subcommand_from log verify" -l project -d 'The project\'s folder; without it, the nearest one upwards' -r -F
