@@ -109,7 +109,9 @@ async fn handle(shared: &Shared, request: Request<Bytes>) -> Response<Bytes> {
         (&Method::PUT, "/-/config") => Err(config::managed(
             "the platform's configuration is the project's files; change them, and the gateway follows",
         )),
-        (&Method::GET, "/-/levels") => levels(&shared.gateway, request.uri().query()),
+        (&Method::GET, "/-/levels") => {
+            levels(&shared.gateway, request.uri().query()).map_err(|problem| *problem)
+        }
         (&Method::POST, "/-/reload") => {
             let (report, digest) = shared.reload().await;
             Ok(config::tagged(json(StatusCode::OK, &report), digest))
@@ -135,24 +137,28 @@ async fn handle(shared: &Shared, request: Request<Bytes>) -> Response<Bytes> {
 
 /// Only the owner of the process, and root. The socket's mode says the same; this holds where a folder on the way
 /// does not keep modes.
-pub(super) fn by_owner(request: &Request<Bytes>) -> Result<(), Problem> {
+pub(super) fn by_owner(request: &Request<Bytes>) -> Result<(), Box<Problem>> {
     let owner = rustix::process::geteuid().as_raw();
+    let refused = |detail| {
+        Problem::new(403, "RC-GW-075", "not the owner")
+            .detail(detail)
+            .into()
+    };
     match request.extensions().get::<CallerUid>() {
         Some(CallerUid(uid)) if *uid == owner || *uid == 0 => Ok(()),
         Some(CallerUid(uid)) => {
             let detail = format!("the gateway runs as user {owner}, and user {uid} asks");
-            Err(Problem::new(403, "RC-GW-075", "not the owner").detail(detail))
+            Err(refused(detail))
         }
-        None => {
-            Err(Problem::new(403, "RC-GW-075", "not the owner").detail("the kernel does not say who asks"))
-        }
+        None => Err(refused("the kernel does not say who asks".to_owned())),
     }
 }
 
 /// `GET /-/levels`, of `?tenant=`, or of requests without a tenant.
-pub(super) fn levels(gateway: &Gateway, query: Option<&str>) -> Result<Response<Bytes>, Problem> {
+pub(super) fn levels(gateway: &Gateway, query: Option<&str>) -> Result<Response<Bytes>, Box<Problem>> {
     let unknown = |name: &str| {
-        Problem::new(404, "RC-GW-062", "unknown tenant").detail(format!("`{name}` is no tenant in force"))
+        let detail = format!("`{name}` is no tenant in force");
+        Box::new(Problem::new(404, "RC-GW-062", "unknown tenant").detail(detail))
     };
     let named = parameter(query, "tenant");
     let tenant = named.map(|name| TenantId::new(name).map_err(|_not_a_name| unknown(name)));

@@ -44,11 +44,13 @@ pub(super) fn tagged(mut response: Response<Bytes>, digest: Digest) -> Response<
 ///
 /// # Errors
 /// 428 for somebody who does not say what they saw, 412 for somebody who saw something else.
-pub(super) fn check_seen(headers: &HeaderMap, digest: Digest) -> Result<(), Problem> {
+pub(super) fn check_seen(headers: &HeaderMap, digest: Digest) -> Result<(), Box<Problem>> {
     let mut named = headers.get_all(header::IF_MATCH).iter().peekable();
     if named.peek().is_none() {
         let problem = Problem::new(428, "RC-GW-071", "a condition is required");
-        return Err(problem.detail("send `If-Match` with the `ETag` of `GET /-/config`"));
+        return Err(Box::new(
+            problem.detail("send `If-Match` with the `ETag` of `GET /-/config`"),
+        ));
     }
     let present = etag(digest);
     let tags = named
@@ -59,7 +61,8 @@ pub(super) fn check_seen(headers: &HeaderMap, digest: Digest) -> Result<(), Prob
         return Ok(());
     }
     let detail = format!("what is in force has the tag {present}; read it again");
-    Err(Problem::new(412, "RC-GW-070", "the configuration has changed").detail(detail))
+    let problem = Problem::new(412, "RC-GW-070", "the configuration has changed");
+    Err(Box::new(problem.detail(detail)))
 }
 
 /// The refusal of a change that has to be made somewhere else.

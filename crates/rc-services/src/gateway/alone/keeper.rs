@@ -147,7 +147,7 @@ impl Keeper {
     }
 
     async fn answer(&mut self, request: &Request<Bytes>) -> Result<Response<Bytes>, Problem> {
-        by_owner(request)?;
+        by_owner(request).map_err(|problem| *problem)?;
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/metrics") => {
                 let metrics = self.gateway.with_exemplars(&self.deps.metrics.render());
@@ -173,14 +173,16 @@ impl Keeper {
                     self.text_digest(),
                 ))
             }
-            (&Method::GET, "/-/levels") => levels(&self.gateway, request.uri().query()),
+            (&Method::GET, "/-/levels") => {
+                levels(&self.gateway, request.uri().query()).map_err(|problem| *problem)
+            }
             _ => Err(Problem::new(404, "RC-SRV-001", "no such path")),
         }
     }
 
     /// Replaces the file and puts the new one in force, or does neither.
     async fn put(&mut self, request: &Request<Bytes>) -> Result<Response<Bytes>, Problem> {
-        config::check_seen(request.headers(), self.text_digest())?;
+        config::check_seen(request.headers(), self.text_digest()).map_err(|problem| *problem)?;
         let path = self.model.path().to_owned();
         let invalid = |errors: Vec<FieldError>| {
             let mut problem = Problem::new(422, "RC-GW-072", "the configuration has faults");
