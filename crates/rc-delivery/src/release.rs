@@ -161,7 +161,7 @@ impl Releases {
     /// [`ReleaseError::Absent`], [`ReleaseError::Damaged`] also when a file is not what it was.
     pub fn unpack(&self, release: &Digest, into: &Path) -> Result<(), ReleaseError> {
         let manifest = self.manifest(release)?;
-        let beside = into.parent().unwrap_or(Path::new("."));
+        let beside = into.parent().unwrap_or_else(|| Path::new("."));
         private_folder(beside)?;
         let staged = tempfile::Builder::new()
             .prefix(layout::STAGED)
@@ -307,7 +307,7 @@ fn private_folder(folder: &Path) -> Result<(), ReleaseError> {
 
 /// Writes a file whole and durably, in the place of another one of that name.
 fn replace(path: &Path, content: &[u8]) -> Result<(), ReleaseError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let tried = "write a file of the release";
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io(tried))?;
     file.write_all(content).map_err(io(tried))?;

@@ -181,7 +181,7 @@ impl Rollout {
     }
 
     /// What to do now. An effect that was begun is begun again.
-    pub fn next(&mut self) -> Next {
+    pub fn step(&mut self) -> Next {
         if let Some(doing) = &self.doing {
             return Next::Do(doing.clone());
         }

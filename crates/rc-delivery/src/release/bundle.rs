@@ -39,7 +39,8 @@ pub(super) fn write(folder: &Path, files: &BTreeMap<String, PathBuf>) -> Result<
     for (name, what) in &all {
         let mut header = Header::new_ustar();
         header.set_mtime(0);
-        (header.set_uid(0), header.set_gid(0));
+        header.set_uid(0);
+        header.set_gid(0);
         match what {
             What::File { from, size, runs } => {
                 left = left

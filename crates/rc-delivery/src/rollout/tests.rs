@@ -21,6 +21,9 @@ fn rollout() -> Rollout {
     }
 }
 
+/// Whether an effect fails.
+type Refuses = fn(&Effect) -> bool;
+
 /// What an effect does, whoever orders it how often.
 struct World {
     running: BTreeSet<Digest>,
@@ -30,7 +33,7 @@ struct World {
     /// Every weight that was in force, in order.
     weights: Vec<u8>,
     /// What fails, whenever it is tried.
-    refuses: fn(&Effect) -> bool,
+    refuses: Refuses,
 }
 
 impl World {
@@ -97,7 +100,7 @@ fn run(mut world: World, judge: Judge, mut dies: impl FnMut() -> bool) -> (Rollo
         loop {
             looks += 1;
             assert!(looks < 100_000, "it never ends: {rollout:?}");
-            match rollout.next() {
+            match rollout.step() {
                 Next::Nothing => return (rollout, world),
                 Next::Do(doing) => {
                     if dies() {
@@ -246,7 +249,7 @@ fn an_outage_of_both_holds_the_weight_and_blames_nobody() {
             &facts(Verdict::Hold("the database".to_owned())),
         );
     }
-    assert_eq!(rollout.next(), Next::Look);
+    assert_eq!(rollout.step(), Next::Look);
     let Phase::Watching { watched, held, .. } = rollout.phase else {
         panic!("{rollout:?}");
     };
@@ -255,9 +258,9 @@ fn an_outage_of_both_holds_the_weight_and_blames_nobody() {
     for _ in 0..11 {
         rollout.look(Duration::from_secs(1), &facts(Verdict::Pass));
     }
-    assert_eq!(rollout.next(), Next::Look);
+    assert_eq!(rollout.step(), Next::Look);
     rollout.look(Duration::from_secs(1), &facts(Verdict::Pass));
-    assert!(matches!(rollout.next(), Next::Do(_)));
+    assert!(matches!(rollout.step(), Next::Do(_)));
 
     // It does not end.
     let mut rollout = watching();
@@ -288,7 +291,7 @@ fn an_outage_of_both_holds_the_weight_and_blames_nobody() {
 /// A rollout at its first weight.
 fn watching() -> Rollout {
     let (mut rollout, mut world) = (rollout(), World::new());
-    while let Next::Do(doing) = rollout.next() {
+    while let Next::Do(doing) = rollout.step() {
         let outcome = world.does(&doing.effect);
         rollout.ended(doing.number, outcome, Duration::ZERO);
     }
@@ -305,7 +308,7 @@ fn without_traffic_the_checks_decide_and_the_stage_is_noted() {
             checks_hold,
         };
         let mut seconds = 0_u64;
-        while rollout.next() == Next::Look {
+        while rollout.step() == Next::Look {
             rollout.look(Duration::from_secs(1), &facts);
             seconds += 1;
         }
@@ -345,7 +348,7 @@ fn an_abort_wins_against_what_is_under_way() {
     let mut rollout = rollout();
     let mut world = World::new();
     loop {
-        let Next::Do(doing) = rollout.next() else {
+        let Next::Do(doing) = rollout.step() else {
             panic!("{rollout:?}");
         };
         if matches!(doing.effect, Effect::Shift { .. }) {
@@ -356,7 +359,7 @@ fn an_abort_wins_against_what_is_under_way() {
             };
             assert!(rollout.order(abort.clone()));
             assert!(!rollout.order(abort));
-            while let Next::Do(back) = rollout.next() {
+            while let Next::Do(back) = rollout.step() {
                 let outcome = world.does(&back.effect);
                 rollout.ended(back.number, outcome, Duration::ZERO);
             }
@@ -365,7 +368,7 @@ fn an_abort_wins_against_what_is_under_way() {
             rollout.ended(doing.number, Outcome::Done, Duration::ZERO);
             assert_eq!(rollout, before);
             assert_eq!((world.percent, world.serves), (0, Digest::of(b"v1")));
-            assert_eq!(rollout.next(), Next::Nothing);
+            assert_eq!(rollout.step(), Next::Nothing);
             return;
         }
         let outcome = world.does(&doing.effect);
@@ -375,7 +378,7 @@ fn an_abort_wins_against_what_is_under_way() {
 
 #[test]
 fn what_is_refused_leads_back_or_nowhere() {
-    let cases: [(fn(&Effect) -> bool, &str, Vec<u8>); 4] = [
+    let cases: [(Refuses, &str, Vec<u8>); 4] = [
         (|effect| matches!(effect, Effect::CheckGates), "Refused", vec![]),
         (
             |effect| matches!(effect, Effect::Start { release } if *release == Digest::of(b"v2")),
@@ -419,7 +422,7 @@ fn a_way_back_whose_target_is_gone_keeps_the_traffic_where_it_is() {
         },
     );
     for _ in 0..1_000 {
-        let Next::Do(doing) = rollout.next() else {
+        let Next::Do(doing) = rollout.step() else {
             panic!("{rollout:?}");
         };
         assert_eq!(
@@ -445,7 +448,7 @@ fn a_first_release_has_nothing_to_go_back_to() {
         rollout.guard = Duration::ZERO;
         let mut did = Vec::new();
         loop {
-            match rollout.next() {
+            match rollout.step() {
                 Next::Nothing => break,
                 Next::Look => rollout.look(
                     Duration::from_secs(1),
@@ -490,7 +493,7 @@ fn a_promotion_ends_the_pause_and_no_more() {
         Duration::from_secs(1),
         &facts(Verdict::Hold("the database".to_owned())),
     );
-    assert_eq!(rollout.next(), Next::Look);
+    assert_eq!(rollout.step(), Next::Look);
     rollout.look(Duration::from_secs(1), &facts(Verdict::Pass));
     assert!(matches!(rollout.phase, Phase::Shifting { stage: 1, .. }));
     assert!(!rollout.order(Order::Promote));
