@@ -173,7 +173,7 @@ fn live_history_is_replayed_by_choice_and_pace_and_never_by_an_old_plan() {
     let other = [
         "events", "replay", "--key", "two", "--plan", &plan, "--reason", "by hand",
     ];
-    let odd = refused(&world, &other, 2);
+    let odd = refused(&world, &other, 1);
     assert!(odd.contains("RC-EVT-016"), "{odd}");
     let acme = world.key("acme");
     let body = r#"{"id":"one","text":"a newer report"}"#;
