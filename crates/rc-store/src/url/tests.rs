@@ -131,6 +131,8 @@ fn the_check_of_files_names_the_place_of_a_bad_url_and_takes_good_ones() {
         "postgresql://u:s3cret@h/db?no_such_option=s3cret",
         "postgresql://u:s3cret@h/db?connect_timeout=s3cret",
         "postgresql://u:s3cret@h/db?sslmode=verify-full",
+        "postgresql://u:s3cret@h/db?&host=h",
+        "postgresql://u:s3cret@h/db?&",
     ] {
         let problems = read(url).unwrap_err();
         let problem = &problems[0];
@@ -144,6 +146,7 @@ fn the_check_of_files_names_the_place_of_a_bad_url_and_takes_good_ones() {
         "postgres://u@[::1]:5432/db?sslmode=verify-full&sslrootcert=/etc/ca.pem",
         "postgres:///db?host=/var/run/postgresql",
         "postgres://a:1,b:2/db?target_session_attrs=read-write",
+        "postgres://a/db?application_name=x&",
     ] {
         assert!(read(url).is_ok(), "{url}: {:?}", read(url).unwrap_err());
         StoreUrl::parse(url).unwrap();
