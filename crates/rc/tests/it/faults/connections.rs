@@ -34,7 +34,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const AT_ONCE: Duration = Duration::ZERO;
 
 /// When the whole thing is over: the longest limit with all that follows it.
-const OVER: Duration = Duration::from_secs(90);
+const OVER: Duration = Duration::from_secs(110);
 
 /// What those that behave may be made to wait, of a hundred requests the second slowest.
 const GOOD_P99_MAX: Duration = Duration::from_secs(2);
@@ -263,7 +263,8 @@ fn kinds(key: &str) -> Vec<Kind> {
             "h2: no window for answers",
             [h2::opening(0), h2_many].concat(),
             Then::Read,
-            STALL_TIMEOUT * 2,
+            // After two of them it is told to go away.
+            STALL_TIMEOUT * 3,
             anything,
         ),
     ]
